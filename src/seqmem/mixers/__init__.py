@@ -1,0 +1,89 @@
+"""Sequence-mixing layers: ``y, state = mixer(x, state=None, *, mask=None, reset=None, form="auto")``.
+
+Every layer of the library by name, in one table. A name is looked up with :func:`get_mixer`; ``"package.module:ClassName"`` is accepted
+wherever a name is.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, NamedTuple
+
+from seqmem.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class MixerEntry(NamedTuple):
+    """One row of ``seqmem mixers``."""
+
+    name: str
+    class_name: str
+    summary: str
+    memory: str  # how the state grows with time: "constant" or "linear"
+    source: str
+
+
+def _rows(*rows: tuple[str, str, str, str, str]) -> dict[str, MixerEntry]:
+    return {row[0]: MixerEntry(*row) for row in rows}
+
+
+MIXERS: dict[str, MixerEntry] = _rows(
+    ("attention", "Attention", "softmax attention with rotary positions and a growing key-value state", "linear",
+     "Attention Is All You Need (2017), arXiv 1706.03762; RoFormer (2021), arXiv 2104.09864"),
+    ("local_attention", "LocalAttention", "softmax attention over the last `window` positions", "constant",
+     "Longformer (2020), arXiv 2004.05150"),
+    ("rnn", "RNN", "the simple recurrent network, tanh or relu", "constant", "Finding Structure in Time (1990)"),
+    ("lstm", "LSTM", "long short-term memory with a forget gate", "constant",
+     "Long Short-Term Memory (1997); Learning to Forget (2000)"),
+    ("gru", "GRU", "gated recurrent unit", "constant", "Learning Phrase Representations using RNN Encoder-Decoder (2014), arXiv 1406.1078"),
+    ("min_gru", "MinGRU", "GRU whose gate sees only the input, so that it can be scanned", "constant",
+     "Were RNNs All We Needed? (2024), arXiv 2410.01201"),
+    ("min_lstm", "MinLSTM", "LSTM whose gates see only the input, so that it can be scanned", "constant",
+     "Were RNNs All We Needed? (2024), arXiv 2410.01201"),
+    ("linear_attention", "LinearAttention", "attention through a positive feature map, a sum of outer products", "constant",
+     "Transformers are RNNs (2020), arXiv 2006.16236"),
+    ("retention", "Retention", "linear attention with a fixed decay per head and rotary positions", "constant",
+     "Retentive Network (2023), arXiv 2307.08621"),
+    ("mamba", "Mamba", "selective state space with input-dependent step, input and output", "constant",
+     "Mamba (2023), arXiv 2312.00752"),
+    ("rg_lru", "RGLRU", "real-gated linear recurrent unit behind a short convolution", "constant", "Griffin (2024), arXiv 2402.19427"),
+    ("delta_net", "DeltaNet", "fast weights corrected by the delta rule", "constant",
+     "Parallelizing Linear Transformers with the Delta Rule (2024), arXiv 2406.06484"),
+    ("gated_delta_net", "GatedDeltaNet", "the delta rule with a data-dependent decay", "constant",
+     "Gated Delta Networks (2024), arXiv 2412.06464"),
+)  # fmt: skip
+
+
+def get_mixer(name: str) -> type[nn.Module]:
+    """The class behind a name of :data:`MIXERS` or behind ``"package.module:ClassName"``.
+
+    Raises InputError for an unknown name (with the nearest one), a module that cannot be imported, or a class that is no ``nn.Module``.
+    """
+    if ":" in name:
+        return _load_class(name)
+    if name not in MIXERS:
+        raise InputError(
+            f"unknown mixer '{name}'.{did_you_mean(name, MIXERS)} Known: {', '.join(MIXERS)}; or give your own as package.module:ClassName"
+        )
+    return getattr(importlib.import_module(f"seqmem.mixers.{name}"), MIXERS[name].class_name)
+
+
+def _load_class(path: str) -> type[nn.Module]:
+    from torch import nn
+
+    module_name, _, class_name = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise InputError(
+            f"cannot import '{module_name}' for mixer '{path}': {type(error).__name__}: {error}; is it installed or in the current folder?"
+        ) from error
+    if not hasattr(module, class_name):
+        names = [n for n, v in vars(module).items() if isinstance(v, type) and issubclass(v, nn.Module)]
+        raise InputError(f"module '{module_name}' has no '{class_name}'.{did_you_mean(class_name, names)}")
+    found = getattr(module, class_name)
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise InputError(f"'{path}' is {found!r}, expected a class derived from torch.nn.Module")
+    return found

@@ -1,0 +1,83 @@
+"""Which path an op takes, decided in one place and open to questions.
+
+``backend="auto"`` takes the Numba kernel when every floating-point input is a CPU tensor of float32 or float64 (bfloat16 and float16 are
+computed in float32) and more than one time step is asked for; otherwise the PyTorch reference. ``backend="numba"`` and
+``backend="reference"`` force one, and raise where it cannot run. The environment variable ``SEQMEM_BACKEND`` sets what "auto" means.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import warnings
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from seqmem.errors import InputError
+
+Backend = Literal["auto", "reference", "numba"]
+
+COMPUTED_IN_FLOAT32 = (torch.bfloat16, torch.float16)
+KERNEL_DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+
+# op -> the path its most recent call took and why; `explain()` shows it
+_last_path: dict[str, str] = {}
+
+
+@lru_cache(None)
+def numba_missing() -> str | None:
+    """Why the Numba kernels cannot run here, or None when they can."""
+    if importlib.util.find_spec("numba") is None:
+        return "Numba is not installed (pip install numba)"
+    try:
+        import numba  # noqa: F401
+    except Exception as error:  # a broken installation must name itself, not take the reference silently
+        return f"Numba cannot be imported: {error}"
+    return None
+
+
+@lru_cache(None)
+def _warn_once(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=4)
+
+
+def choose(op: str, backend: Backend, time: int, *tensors: Tensor | None) -> Literal["reference", "numba"]:
+    """The path for this call. Raises InputError when a forced path cannot run."""
+    if backend == "auto":
+        backend = os.environ.get("SEQMEM_BACKEND", "auto")  # type: ignore[assignment]
+        if backend not in ("auto", "reference", "numba"):
+            raise InputError(f"SEQMEM_BACKEND is {backend!r}, expected 'auto', 'reference' or 'numba'")
+    given = [x for x in tensors if x is not None and (x.is_floating_point() or x.is_complex())]
+    obstacle = None
+    elsewhere = [x.device.type for x in given if x.device.type != "cpu"]
+    unsuited = [x.dtype for x in given if x.dtype not in KERNEL_DTYPES + COMPUTED_IN_FLOAT32]
+    if elsewhere:
+        obstacle = f"inputs are on {elsewhere[0]}, the kernels run on the CPU"
+    elif unsuited:
+        obstacle = f"dtype {unsuited[0]} has no kernel"
+    elif (missing := numba_missing()) is not None:
+        obstacle = missing
+    if backend == "numba" and obstacle:
+        raise InputError(f"{op}: backend='numba' cannot run: {obstacle}; use backend='auto' or 'reference'")
+    if backend == "auto" and obstacle is not None and obstacle == numba_missing():
+        _warn_once(f"seqmem: {obstacle}; recurrences run through the slower PyTorch reference")
+    path: Literal["reference", "numba"]
+    if backend == "reference" or (backend == "auto" and obstacle):
+        path, why = "reference", obstacle or "asked for"
+    elif backend == "auto" and time <= 1:
+        path, why = "reference", "one step: plain PyTorch costs less than a kernel's hand-over"
+    else:
+        path, why = "numba", "CPU tensors"
+    _last_path[op] = f"{path} ({why})"
+    return path
+
+
+def explain() -> dict[str, str]:
+    """For each op: the path that its most recent call took in this process, and why; before a first call, what would be taken."""
+    missing = numba_missing()
+    default = "numba (CPU tensors)" if missing is None else f"reference ({missing})"
+    names = ("causal_conv", "delta_rule", "gated_linear_attention", "linear_scan", "selective_scan", "ssd")
+    return {name: _last_path.get(name, f"not called yet; would take {default}") for name in names}

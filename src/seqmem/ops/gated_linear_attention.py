@@ -1,0 +1,34 @@
+"""Linear attention with a decay per key channel:  S_t = diag(exp g_t) S_{t-1} + k_t v_t^T,   o_t = S_t^T q_t."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seqmem.ops._dispatch import Backend
+
+
+def gated_linear_attention_reference(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor, s0: Tensor, reset: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The equation as a loop over time. g: (batch, time, heads, key); other shapes as in :func:`gated_linear_attention`."""
+    s, outputs = s0, []
+    for t in range(q.shape[1]):
+        if reset is not None:
+            s = torch.where(reset[:, t, None, None, None], torch.zeros_like(s), s)
+        s = g[:, t, :, :, None].exp() * s + k[:, t, :, :, None] * v[:, t, :, None, :]  # (batch, heads, key, value)
+        outputs.append(torch.einsum("bhk,bhkv->bhv", q[:, t], s))
+    return torch.stack(outputs, 1), s
+
+
+def gated_linear_attention(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor, s0: Tensor | None = None, *, reset: Tensor | None = None, backend: Backend = "auto"
+) -> tuple[Tensor, Tensor]:
+    """Gated linear attention (Gated Linear Attention Transformers with Hardware-Efficient Training, 2023, arXiv 2312.06635).
+
+    q, k: (batch, time, heads, key); v: (batch, time, heads, value); g: (batch, time, heads, key), the logarithm of the decay, <= 0;
+    s0: (batch, heads, key, value), default zero; reset: (batch, time) bool, True empties the state before that step. No scaling of q is
+    applied. A step with g = 0 and k = 0 leaves the state as it is.
+    Returns (o (batch, time, heads, value), final state (batch, heads, key, value)).
+    """
+    raise NotImplementedError

@@ -1,0 +1,39 @@
+"""Linear attention with one decay per head:  S_t = exp(g_t) S_{t-1} + k_t v_t^T,   o_t = S_t^T q_t  (Mamba-2, RetNet, simple GLA)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seqmem.ops._dispatch import Backend
+
+
+def ssd_reference(q: Tensor, k: Tensor, v: Tensor, g: Tensor, s0: Tensor, reset: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The equation as a loop over time, on any device and dtype. Shapes as in :func:`ssd`."""
+    s, outputs = s0, []
+    for t in range(q.shape[1]):
+        if reset is not None:
+            s = torch.where(reset[:, t, None, None, None], torch.zeros_like(s), s)
+        s = g[:, t, :, None, None].exp() * s + k[:, t, :, :, None] * v[:, t, :, None, :]  # (batch, heads, key, value)
+        outputs.append(torch.einsum("bhk,bhkv->bhv", q[:, t], s))
+    return torch.stack(outputs, 1), s
+
+
+def ssd(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor | None = None,
+    s0: Tensor | None = None,
+    *,
+    reset: Tensor | None = None,
+    backend: Backend = "auto",
+) -> tuple[Tensor, Tensor]:
+    """State-space duality's recurrence (Transformers are SSMs, 2024, arXiv 2405.21060).
+
+    q, k: (batch, time, heads, key); v: (batch, time, heads, value); g: (batch, time, heads), the logarithm of the decay, <= 0, default 0
+    (no decay: plain linear attention); s0: (batch, heads, key, value), default zero; reset: (batch, time) bool, True empties the state
+    before that step. No scaling of q is applied. A step with g = 0 and k = 0 leaves the state as it is.
+    Returns (o (batch, time, heads, value), final state (batch, heads, key, value)).
+    """
+    raise NotImplementedError

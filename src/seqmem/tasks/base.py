@@ -1,0 +1,70 @@
+"""What a task is: data with a known answer, sampled through an explicit generator.
+
+A task is a frozen dataclass whose fields are its options (so that a study file can name them); it samples batches, says what is asked
+where, and what a guess would score.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+IGNORE = -100  # the target where nothing is asked (the cross-entropy convention)
+
+Split = Literal["train", "validation", "test"]
+Metric = Literal["accuracy", "bits_per_byte"]
+
+
+class Batch(NamedTuple):
+    """inputs: (batch, time) int64 token ids. targets: (batch, time) int64, the token that is asked for *at* that position (no further shift),
+    or IGNORE. groups: (batch,) int64, which of ``task.slices`` each row belongs to, or None when the task has no slices."""
+
+    inputs: Tensor
+    targets: Tensor
+    groups: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """Base of the tasks. Fields are options; class variables describe the task."""
+
+    metric: ClassVar[Metric] = "accuracy"
+    #: accuracy on validation data from which on the task counts as solved and training may stop; None: never
+    solved_at: ClassVar[float | None] = 0.995
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of token ids, inputs and targets together."""
+        raise NotImplementedError
+
+    @property
+    def train_length(self) -> int:
+        """Time steps of a training example."""
+        raise NotImplementedError
+
+    @property
+    def test_lengths(self) -> tuple[int, ...]:
+        """Lengths to test at, the training length first, up to at least four times it where the task can."""
+        raise NotImplementedError
+
+    @property
+    def slices(self) -> tuple[str, ...]:
+        """Names of the groups that results are broken down by, such as ``"pairs=8"``; empty when there are none."""
+        return ()
+
+    @property
+    def chance(self) -> float:
+        """The metric's value for the best guess that has not read the input."""
+        raise NotImplementedError
+
+    def sample(self, batch_size: int, length: int, generator: torch.Generator, *, split: Split = "train") -> Batch:
+        """``batch_size`` examples of ``length`` steps. The same generator state gives the same batch. ``split`` matters only where the
+        data are finite; synthetic tasks draw fresh examples."""
+        raise NotImplementedError
+
+    def example(self, generator: torch.Generator) -> str:
+        """One short example as a person would read it, with what is asked and the answer."""
+        raise NotImplementedError
