@@ -35,7 +35,8 @@ def shuffled(values: Tensor, generator: torch.Generator) -> Tensor:
 def weighted(rows: int, count: int, weights: Tensor, generator: torch.Generator) -> Tensor:
     """``count`` distinct indices for each row, drawn one by one in proportion to what is left of ``weights``.
 
-    Returns (rows, count) int64. An exponential race: the arrival times E / weight, in their order, are such a sequence of draws.
+    Returns (rows, count) int64. An exponential race: the arrival times E / weight, in their order, are such a sequence
+    of draws.
     """
     uniform = torch.rand(rows, len(weights), generator=generator, dtype=torch.float64)
     arrival = -torch.log1p(-uniform) / weights  # (rows, len(weights))

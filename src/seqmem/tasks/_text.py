@@ -75,18 +75,24 @@ def _unreadable(path: str, error: Exception) -> InputError:
 
 @lru_cache(maxsize=4)
 def load(listed: tuple[File, ...]) -> Text:
-    """The text in these files, none meaning the package's own. One file is mapped, several are joined in memory."""
+    """The text in these files, none meaning the package's own. One file is mapped, several are joined in memory.
+
+    Raises InputError when a file cannot be read, or is no longer the one that was listed.
+    """
     if not listed:
         stored = files("seqmem.tasks").joinpath("data/moby_dick.txt.gz").read_bytes()
         return _describe(np.frombuffer(bytearray(gzip.decompress(stored)), dtype=np.uint8))
     joined = bytearray()
     for file in listed:
         try:
+            status = Path(file.path).stat()
+            if (status.st_mtime_ns, status.st_size) != (file.changed, file.size):
+                raise InputError(f"task 'bytes': '{file.path}' has changed since the task was made; make it again")
             if len(listed) == 1:
                 # copy-on-write, because torch wants memory that it might write to; nothing is written
                 return _describe(np.asarray(np.memmap(file.path, dtype=np.uint8, mode="c")))
             text = Path(file.path).read_bytes()
-        except (OSError, ValueError) as error:  # ValueError: emptied since it was listed
+        except OSError as error:
             raise _unreadable(file.path, error) from error
         joined += text if text.endswith(b"\n") or not text else text + b"\n"
     return _describe(np.frombuffer(joined, dtype=np.uint8))

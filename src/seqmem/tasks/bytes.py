@@ -19,7 +19,7 @@ class Bytes(Task):
 
     The first 90 % of the text are for training, the next 5 % for validation, the last 5 % for the test. Every example
     is a window at a random offset of its part, read with no memory of what came before. The text is read when the task
-    is made, once per process; the task keeps to that text if the file changes afterwards.
+    is made, once per process.
 
     Options:
         path: a file, or a folder: all files below it in the order of their paths, those with a leading dot left out,
