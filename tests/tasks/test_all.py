@@ -19,7 +19,7 @@ def digest(batch: Batch) -> str:
 
 
 GOLDEN = {  # of 12 examples at the training length, seed 0; published results are those of these batches
-    "mqar": "0d6d5de388aecfb1",
+    "mqar": "d5fb884498f25db1",
     "copying": "2a619e0afdaf0809",
     "selective_copying": "0799b9cd399bb871",
     "parity": "26309d9e9774bf9a",

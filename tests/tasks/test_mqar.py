@@ -98,6 +98,13 @@ def test_pair_counts_are_mixed_evenly(generator: torch.Generator, batch_size: in
     assert one.max() - one.min() <= 1
 
 
+def test_the_vocabulary_grows_with_the_pairs_unless_it_is_given() -> None:
+    assert MQAR().vocab_size == 32
+    assert MQAR(length=128, pairs=(4, 8, 16)).vocab_size == 64
+    assert MQAR(length=256, pairs=64).vocab_size == 256
+    assert MQAR(vocabulary=50).vocab_size == 50
+
+
 def test_values_may_repeat_when_they_may(generator: torch.Generator) -> None:
     task = MQAR(length=32, pairs=8, vocabulary=20, distinct_values=False)
     values = task.sample(50, 32, generator).inputs[:, 1:16:2]
@@ -124,7 +131,8 @@ def test_chance_is_what_a_blind_guess_scores(generator: torch.Generator) -> None
         ({"pairs": 8, "vocabulary": 17}, "has 7 keys, too few for 8 pairs, expected at least 18"),
         ({"length": 0}, "length=0, expected at least 1"),
         ({"length": 64.0}, "length=64.0 is of type float"),
-        ({"vocabulary": 3}, "vocabulary=3"),
+        ({"vocabulary": 3, "pairs": 1}, "vocabulary=3 has 0 keys, too few for 1 pairs, expected at least 4"),
+        ({"vocabulary": -1}, "vocabulary=-1"),
         ({"power_a": 0}, "power_a=0, expected a number above 0"),
         ({"power_a": "0.1"}, "power_a='0.1'"),
         ({"power_a": float("nan")}, "power_a=nan"),

@@ -30,7 +30,7 @@ class MQAR(Task):
     Options:
         length: time steps of a training example, at least 4 per pair.
         pairs: how many pairs; with several numbers every batch mixes them evenly. Each is a slice, ``"pairs=8"``.
-        vocabulary: number of tokens, the blank, keys and values together.
+        vocabulary: number of tokens, the blank, keys and values together; 0: four times the most pairs, at least 32.
         power_a: exponent of the gaps' power law; 1 spreads the queries evenly.
         filler: what stands between the queries: ``"noise"``, random tokens other than the example's own keys (which
             are seen in their pair and in their query only), or ``"blank"``.
@@ -39,8 +39,8 @@ class MQAR(Task):
     """
 
     length: int = 64
-    pairs: tuple[int, ...] = (4, 8)
-    vocabulary: int = 64
+    pairs: tuple[int, ...] = (2, 4, 8)
+    vocabulary: int = 0
     power_a: float = 0.01
     filler: Literal["noise", "blank"] = "noise"
     distinct_values: bool = True
@@ -49,7 +49,8 @@ class MQAR(Task):
     def __post_init__(self) -> None:
         pairs = _check.integers("mqar", "pairs", self.pairs, at_least=1)
         length = _check.integer("mqar", "length", self.length, at_least=1)
-        _check.integer("mqar", "vocabulary", self.vocabulary, at_least=4)
+        if _check.integer("mqar", "vocabulary", self.vocabulary, at_least=0) == 0:
+            object.__setattr__(self, "vocabulary", max(32, 4 * max(pairs)))
         _check.choice("mqar", "filler", self.filler, ("noise", "blank"))
         _check.boolean("mqar", "distinct_values", self.distinct_values)
         if max(pairs) > self._keys:  # there is always at least one value more
