@@ -100,15 +100,6 @@ class Summary(TypedDict):
 
 
 FINISHED = ("done", "solved")
-#: key, title, unit, better: columns whose figures come from the task with the longest test length
-SHARED = (
-    ("parameters", "parameters", "", None),
-    ("state_bytes", "state bytes", "bytes", "lower"),
-)
-SPEEDS = (
-    ("train_tokens_per_second", "training tokens/s", "tokens/s", "higher"),
-    ("decode_microseconds", "µs per decoded token", "µs", "lower"),
-)
 
 
 def aggregate(results: Sequence[Result]) -> Summary:
@@ -223,14 +214,21 @@ def _columns(tasks: list[TaskInfo]) -> list[Column]:
         return []
     longest = max(tasks, key=lambda task: int(task["test_lengths"][-1]) if task["test_lengths"] else 0)["name"]
     alone = len([task for task in tasks if task["metric"] == "bits_per_byte"]) == 1
-    columns: list[Column] = [_column(*shared, longest) for shared in SHARED]
+    columns = [
+        _column("parameters", "parameters", "", None, longest),
+        _column("state_bytes", "state bytes", "bytes", "lower", longest),
+    ]
     for task in tasks:
         if task["metric"] == "accuracy":
             title, unit = ("recall accuracy" if task["name"] == "mqar" else f"{task['name']} accuracy"), ""
         else:
             title, unit = ("bits per byte" if alone else f"{task['name']} bits per byte"), "bits"
         columns.append(_column(f"task:{task['name']}", title, unit, task["better"], task["name"]))
-    return columns + [_column(*speed, longest) for speed in SPEEDS]
+    return [
+        *columns,
+        _column("train_tokens_per_second", "training tokens/s", "tokens/s", "higher", longest),
+        _column("decode_microseconds", "µs per decoded token", "µs", "lower", longest),
+    ]
 
 
 def _column(key: str, title: str, unit: str, better: str | None, task: str) -> Column:

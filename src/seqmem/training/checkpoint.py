@@ -63,7 +63,7 @@ def load(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> Co
     try:
         with safe_open(path, framework="pt") as file:
             counters = Counters(**json.loads((file.metadata() or {})["counters"]))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: not a dict
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: not a whole checkpoint ({reason}); remove it to train from the start") from error
@@ -82,7 +82,7 @@ def _restore(
             raise InputError(
                 f"{path}: '{name}' has shape {here}, this experiment's model expects {wanted}; remove it to train from the start"
             )
-    moments: dict[nn.Parameter, dict[str, Any]] = {}
+    moments: dict[Tensor, dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if counters.step and parameter.requires_grad:
             found = {key: tensors.get(f"optimiser.{key}.{name}") for key in ("step", "exp_avg", "exp_avg_sq")}

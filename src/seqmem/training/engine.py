@@ -12,8 +12,8 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from typing import IO, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, TYPE_CHECKING, Any
 
 from seqmem.errors import InputError
 from seqmem.training.events import Event, OnEvent
@@ -22,6 +22,9 @@ from seqmem.training.result import result_of
 from seqmem.training.schema import Result
 from seqmem.training.store import Busy, Store
 from seqmem.training.worker import run_experiment
+
+if TYPE_CHECKING:
+    from seqmem.training.loop import Progress
 
 BUSY_SECONDS = 0.5  # between two questions whether another process has finished an experiment
 STOP_SECONDS = 10.0  # a worker told to stop writes a checkpoint after its step; after so long it is killed
@@ -36,7 +39,11 @@ def cores() -> int:
 
 
 def run_all(
-    experiments: Sequence[Experiment], store: Store, workers: int | None = None, on_event: OnEvent | None = None
+    experiments: Sequence[Experiment],
+    store: Store,
+    workers: int | None = None,
+    on_event: OnEvent | None = None,
+    checkpoint_seconds: float = 60.0,
 ) -> Iterator[Result]:
     """Every experiment's result, as they come. Those in the store are not run again.
 
@@ -65,19 +72,19 @@ def run_all(
                     f"mixer '{experiment.mixer}' lives in a script or notebook, where worker processes cannot import it from; "
                     "put the class into a module of its own, or use workers=0"
                 )
-        yield from _Pool(waiting, store, workers, tell).run()
+        yield from _Pool(waiting, store, workers, tell, checkpoint_seconds).run()
     else:
-        yield from _run_here(waiting, store, tell)
+        yield from _run_here(waiting, store, tell, checkpoint_seconds)
 
 
-def _run_here(waiting: deque[Experiment], store: Store, tell: OnEvent) -> Iterator[Result]:
+def _run_here(
+    waiting: deque[Experiment], store: Store, tell: OnEvent, checkpoint_seconds: float
+) -> Iterator[Result]:
     while waiting:
         experiment = waiting.popleft()
         tell(Event("started", experiment))
         try:
-            result = run_experiment(
-                experiment, store, lambda p, e=experiment: tell(Event("step", e, p.step, p.loss, p.validation))  # type: ignore[misc]
-            )
+            result = run_experiment(experiment, store, _reporter(experiment, tell), checkpoint_seconds)
         except Busy:
             tell(Event("busy", experiment))
             waiting.append(experiment)
@@ -87,13 +94,17 @@ def _run_here(waiting: deque[Experiment], store: Store, tell: OnEvent) -> Iterat
         yield result
 
 
+def _reporter(experiment: Experiment, tell: OnEvent) -> Callable[[Progress], None]:
+    return lambda now: tell(Event("step", experiment, now.step, now.loss, now.validation))
+
+
 class _Worker:
     """A process, what it is at, and a thread that puts its answers into the pool's queue."""
 
-    def __init__(self, store: Store, threads: int, answers: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]) -> None:
+    def __init__(self, setup: dict[str, Any], answers: Answers) -> None:
         self.experiment: Experiment | None = None
         self.ready = False
-        self.errors: IO[bytes] = tempfile.TemporaryFile()
+        self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "seqmem.training.worker"],
@@ -101,10 +112,10 @@ class _Worker:
             stdout=subprocess.PIPE,
             stderr=self.errors,
             encoding="utf-8",
-            env=os.environ | dict.fromkeys(names, str(threads)) | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=os.environ | dict.fromkeys(names, str(setup["threads"])) | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             start_new_session=True,  # a Ctrl-C in the terminal reaches the parent alone, which stops the workers
         )
-        self.send({"path": sys.path, "store": str(store.root), "threads": threads})
+        self.send(setup)
         self.reader = threading.Thread(target=self._read, args=(answers,), daemon=True)
         self.reader.start()
 
@@ -117,7 +128,7 @@ class _Worker:
         except (BrokenPipeError, ValueError):
             pass
 
-    def _read(self, answers: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]) -> None:
+    def _read(self, answers: Answers) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             try:
@@ -151,13 +162,23 @@ class _Worker:
                 pass
 
 
+Answers = queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]  # None: the process has ended
+
+
 class _Pool:
     """Hands the waiting experiments to workers until all have a result."""
 
-    def __init__(self, waiting: deque[Experiment], store: Store, workers: int, tell: OnEvent) -> None:
-        self.waiting, self.store, self.tell = waiting, store, tell
-        self.threads = max(1, cores() // workers)
-        self.answers: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]] = queue.SimpleQueue()
+    def __init__(
+        self, waiting: deque[Experiment], store: Store, workers: int, tell: OnEvent, checkpoint_seconds: float
+    ) -> None:
+        self.waiting, self.tell = waiting, tell
+        self.setup = {
+            "path": sys.path,
+            "store": str(store.root),
+            "threads": max(1, cores() // workers),
+            "checkpoint_seconds": checkpoint_seconds,
+        }
+        self.answers: Answers = queue.SimpleQueue()
         self.workers = [self._hire() for _ in range(workers)]
         self.later: list[tuple[float, Experiment]] = []  # busy elsewhere: ask again at this time
         self.deaths: dict[str, int] = {}  # by experiment
@@ -178,7 +199,7 @@ class _Pool:
             self._stop()
 
     def _hire(self) -> _Worker:
-        return _Worker(self.store, self.threads, self.answers)
+        return _Worker(self.setup, self.answers)
 
     def _hand_out(self) -> None:
         now = time.monotonic()

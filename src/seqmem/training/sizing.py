@@ -74,7 +74,7 @@ def _reference(vocab_size: int, width: int, layers: int) -> Size:
     from seqmem.models import SequenceConfig, parameter_count
 
     config = SequenceConfig(vocab_size, width, layers=[{"name": "attention", "heads": 1}] * layers)
-    return Size(width, config.mlp_width, parameter_count(config))
+    return Size(width, config.mlp_width or 0, parameter_count(config))
 
 
 def _count(layer: dict[str, Any], vocab_size: int, width: int, layers: int, mlp_width: int) -> int:

@@ -100,8 +100,8 @@ def make_study(path: str | os.PathLike[str] | None = None, **given: Any) -> Stud
     Text from a command line is taken apart at commas: ``make_study(mixers="attention,mamba", widths="32,64")``. What is said nowhere is
     the default study. Raises InputError naming the file and the key.
     """
-    described = {"mixers": list(DEFAULT_MIXERS), "tasks": list(DEFAULT_TASKS)}
-    origins = {}
+    described: dict[str, Any] = {"mixers": list(DEFAULT_MIXERS), "tasks": list(DEFAULT_TASKS)}
+    origins: dict[str, str] = {}
     if path is not None:
         for key, value in read_study(Path(path)).items():
             described[key], origins[key] = value, f"{path}: {key}"

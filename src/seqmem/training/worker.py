@@ -1,6 +1,6 @@
 """One worker process: reads experiments from its standard input, runs them in the store, answers on its standard output.
 
-``python -m seqmem.training.worker``. Both ways one JSON object per line. In: ``{"path": sys.path, "store": root, "threads": n}`` once, then
+``python -m seqmem.training.worker``. Both ways one JSON object per line. In: ``{"path": sys.path, "store": root, "threads": n, "checkpoint_seconds": s}`` once, then
 ``{"run": experiment}`` or ``{"stop": true}``. Out: ``{"ready": true}``, then per experiment ``{"step": ...}`` now and then and one of
 ``{"result": ...}``, ``{"busy": true}``, ``{"interrupted": true}``. The end of the input means stop: the parent has gone.
 """
@@ -27,7 +27,9 @@ REPORT_SECONDS = 0.1  # least time between two reports of one training
 GRACE_SECONDS = 30.0  # a worker whose parent has gone stops at its next step, or after so long in any case
 
 
-def run_experiment(experiment: Experiment, store: Store, progress: Callable[[Progress], None]) -> Result:
+def run_experiment(
+    experiment: Experiment, store: Store, progress: Callable[[Progress], None], checkpoint_seconds: float = 60.0
+) -> Result:
     """The result of the store, or of a training in it; an exception in the training becomes the status "failed".
 
     Raises Busy when another process has the experiment, and Interrupted when ``progress`` does.
@@ -39,7 +41,10 @@ def run_experiment(experiment: Experiment, store: Store, progress: Callable[[Pro
     from seqmem.training.store import Busy
 
     try:
-        return store.run(experiment, lambda folder: train(experiment, folder, progress=progress))
+        return store.run(
+            experiment,
+            lambda folder: train(experiment, folder, progress=progress, checkpoint_seconds=checkpoint_seconds),
+        )
     except (Busy, Interrupted):
         raise
     except Exception as error:
@@ -65,7 +70,7 @@ def main() -> None:
     import torch
 
     from seqmem.training.experiment import Experiment
-    from seqmem.training.loop import Interrupted, Progress
+    from seqmem.training.loop import Interrupted
     from seqmem.training.store import Busy, Store
 
     torch.set_num_threads(setup["threads"])
@@ -92,7 +97,7 @@ def main() -> None:
     while "run" in (order := orders.get()):
         experiment = Experiment.model_validate(order["run"])
         try:
-            answer({"result": run_experiment(experiment, store, progress)})
+            answer({"result": run_experiment(experiment, store, progress, setup["checkpoint_seconds"])})
         except Busy:
             answer({"busy": True})
         except Interrupted:
