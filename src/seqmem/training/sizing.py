@@ -70,9 +70,10 @@ def _match(layer: dict[str, Any], vocab_size: int, width: int, layers: int, targ
 
 @functools.cache
 def _reference(vocab_size: int, width: int, layers: int) -> Size:
-    """One head, which divides every width: the number of parameters does not depend on it."""
+    """One head, which divides every even width (an odd one is rounded up): the number of parameters does not depend on it."""
     from seqmem.models import SequenceConfig, parameter_count
 
+    width += width % 2
     config = SequenceConfig(vocab_size, width, layers=[{"name": "attention", "heads": 1}] * layers)
     return Size(width, config.mlp_width or 0, parameter_count(config))
 
