@@ -16,6 +16,7 @@ STACKS = {
 
 
 def small(layers, seed=0, **options) -> SequenceLM:
-    """An untrained model whose logits are far enough apart that text does not depend on rounding."""
-    config = SequenceConfig(vocab_size=37, width=32, layers=layers, **{"initializer_range": 0.5, **options})
+    """An untrained model that does not merely repeat its last token: large logits, and a head of its own."""
+    options = {"initializer_range": 0.5, "tie_embeddings": False, **options}
+    config = SequenceConfig(vocab_size=37, width=32, layers=layers, **options)
     return build(config, seed).eval()

@@ -20,7 +20,7 @@ def ids(generator):
 
 def test_logits_are_the_equations(ids):
     """Written out with plain matrix products for one layer of each toy."""
-    model = small([AVERAGE, ATTENTION]).double()
+    model = small([AVERAGE, ATTENTION], tie_embeddings=True).double()
 
     def norm(x):
         return x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt()
@@ -182,7 +182,7 @@ def test_parameter_count_is_exact(layers, options):
 
 
 def test_tied_and_resized_vocabulary():
-    model = small([AVERAGE])
+    model = small([AVERAGE], tie_embeddings=True)
     assert model.lm_head.weight is model.embed_tokens.weight
     old = model.embed_tokens.weight.detach().clone()
     model.resize_token_embeddings(45)
@@ -190,7 +190,7 @@ def test_tied_and_resized_vocabulary():
     assert model.config.vocab_size == 45
     assert torch.equal(model.embed_tokens.weight[:37], old)
     assert model.run(torch.tensor([[44]]))[0].shape == (1, 1, 45)
-    untied = small([AVERAGE], tie_embeddings=False)
+    untied = small([AVERAGE])
     untied.resize_token_embeddings(45, mean_resizing=False)
     assert untied.lm_head.weight.shape == (45, 32)
     assert untied.lm_head.weight[37:].std().item() == pytest.approx(0.5, rel=0.2)
