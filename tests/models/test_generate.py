@@ -96,6 +96,7 @@ def test_a_cache_continues_a_conversation(name):
     first = model.generate(torch.tensor([PROMPTS[0]]), past_key_values=cache, **settings)
     assert cache.get_seq_length() == first.shape[1] - 1  # the last token has been written, not read
     text = torch.cat([first, torch.tensor([[3, 3, 1]])], dim=1)
+    settings["attention_mask"] = torch.ones_like(text)  # without it transformers takes a 0 in the text for padding
     before = cache.copy()
     second = model.generate(text, past_key_values=cache, **settings)
     assert second.tolist() == model.generate(text, **settings).tolist()
