@@ -1,7 +1,9 @@
 """Runs torch's recurrent kernels over rows with padding and resets, without a loop over time.
 
-Every row is cut at its resets into documents, padding is left out, and all documents of the batch run side by side as one packed batch. Only
-the first document of a row starts from the row's state.
+Every row is cut at its resets into documents, padding is left out, and documents of about the same length, to a factor of
+two, run side by side: at most 1 + log2(time) calls of the kernel, over at most twice the real positions. Only the first
+document of a row starts from the row's state. (Torch's own packed sequences would do, but the backward pass of its LSTM
+takes time quadratic in their length on a CPU.)
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
 
 from seqmem.errors import InputError
 
@@ -46,15 +47,14 @@ def run_documents(
         elif mask is None and reset is None:
             h, state = _call(engine, x, state)
         else:
-            h, state = _packed(engine, x, state, mask, reset)
+            h, state = _by_length(engine, x, state, mask, reset)
     return h.to(given), state
 
 
-def _call(engine: nn.RNNBase, x: Tensor | PackedSequence, state: Hidden) -> tuple[Tensor, Hidden]:
+def _call(engine: nn.RNNBase, x: Tensor, state: Hidden) -> tuple[Tensor, Hidden]:
     first = tuple(part[None] for part in state)  # torch wants (layers = 1, batch, hidden)
     y, last = engine(x, first if len(first) > 1 else first[0])
-    last = last if isinstance(last, tuple) else (last,)
-    return (y.data if isinstance(y, PackedSequence) else y), tuple(part[0] for part in last)
+    return y, tuple(part[0] for part in (last if isinstance(last, tuple) else (last,)))
 
 
 def _one_step(
@@ -70,35 +70,55 @@ def _one_step(
     return new[0].masked_fill(~mask, 0), tuple(torch.where(mask, n, old) for n, old in zip(new, state, strict=True))
 
 
-def _packed(
+def _by_length(
     engine: nn.RNNBase, x: Tensor, state: Hidden, mask: Tensor | None, reset: Tensor | None
 ) -> tuple[Tensor, Hidden]:
     batch, time, _ = x.shape
-    number = torch.zeros_like(x[..., 0], dtype=torch.int64) if reset is None else reset.cumsum(1)  # of the document
-    last = number[:, -1]
-    # Every real position, row after row, and the document it belongs to: (tokens,)
+    number = x.new_zeros(batch, time, dtype=torch.int64) if reset is None else reset.cumsum(1)  # of the document
+    final = tuple(part.masked_fill((number[:, -1:] > 0), 0) for part in state)  # for rows whose last document is empty
+    y = x.new_zeros(batch * time, engine.hidden_size)
+
+    # The real positions, row after row, and the document each belongs to: (tokens,)
     place = torch.arange(batch * time, device=x.device) if mask is None else mask.flatten().nonzero()[:, 0]
-    kept = tuple(part.masked_fill((last > 0)[:, None], 0) for part in state)  # for rows that end in no document
-    if place.numel() == 0:
-        return x.new_zeros(batch, time, engine.hidden_size), kept
-    row, of = place // time, number.flatten()[place]
+    row, number_at = place // time, number.flatten()[place]
     begins = torch.ones_like(place, dtype=torch.bool)
-    begins[1:] = (row[1:] != row[:-1]) | (of[1:] != of[:-1])
-    document = begins.cumsum(0) - 1
+    begins[1:] = (row[1:] != row[:-1]) | (number_at[1:] != number_at[:-1])
     start = begins.nonzero()[:, 0]  # (documents,)
-    step = torch.arange(len(place), device=x.device) - start[document]
+    length = torch.diff(start, append=start.new_tensor([len(place)]))
+    owner, number_of = row[start], number_at[start]
+    is_first, is_last = number_of == 0, number_of == number[owner, -1]
 
-    # Packed order: all first tokens, then all second ones, ..., within each the longest document first.
-    rank = torch.bincount(document).argsort(descending=True, stable=True).argsort()  # (documents,)
-    order = (step * len(start) + rank[document]).argsort()
-    sizes = torch.bincount(step)  # how many documents have a token at this step
-    packed = PackedSequence(x.flatten(0, 1)[place[order]], sizes.cpu())
+    size = length.double().log2().ceil().long()
+    for at_most in size.unique().tolist():  # documents of 2^(at_most - 1) < length <= 2^at_most
+        these = (size == at_most).nonzero()[:, 0]
+        step = torch.arange(int(length[these].max()), device=x.device)
+        real = step < length[these, None]  # (documents, steps)
+        token = place[(start[these, None] + step).clamp(max=len(place) - 1)]  # behind the end: any, it is never looked at
+        xs = x.flatten(0, 1).index_select(0, token.flatten()).unflatten(0, token.shape)  # (documents, steps, width)
+        begin = tuple(part[owner[these]].masked_fill(~is_first[these, None], 0) for part in state)
+        ys, ends = _padded(engine, xs, begin, real)
+        y = y.index_copy(0, token[real], ys[real])
+        last = is_last[these]
+        final = tuple(f.index_copy(0, owner[these][last], e[last]) for f, e in zip(final, ends, strict=True))
+    return y.unflatten(0, (batch, time)), final
 
-    by_rank = rank.argsort()
-    owner, first = row[start][by_rank], of[start][by_rank] == 0
-    begin = tuple(torch.where(first[:, None], part[owner], 0) for part in state)
-    out, end = _call(engine, packed, begin)
 
-    y = out.new_zeros(batch * time, engine.hidden_size).index_copy(0, place[order], out).unflatten(0, (batch, time))
-    final = of[start][by_rank] == last[owner]  # documents that are the last of their row
-    return y, tuple(k.index_copy(0, owner[final], e[final]) for k, e in zip(kept, end, strict=True))
+def _padded(engine: nn.RNNBase, x: Tensor, state: Hidden, real: Tensor) -> tuple[Tensor, Hidden]:
+    """y (documents, steps, hidden) and the state after the last real step, for documents padded at their end."""
+    if isinstance(engine, nn.LSTM):
+        # The kernel returns the cell after the last step only. One more input, 1 at padding, shuts the input gate and
+        # opens the forget gate there, both exactly, so that the cell stays as the last real step left it.
+        w, u, b, c = engine.all_weights[0]
+        input_gate, forget_gate = torch.eye(4, dtype=x.dtype, device=x.device)[:2].repeat_interleave(engine.hidden_size, 1)
+        hold = 1e4 * (forget_gate - input_gate)
+        flagged = torch.cat([x, (~real)[..., None].to(x.dtype)], -1)
+        start = [part[None] for part in state]
+        y, _, cell = torch.lstm(
+            flagged, start, [torch.cat([w, hold[:, None]], 1), u, b, c], True, 1, 0.0, engine.training, False, True
+        )
+        rest: Hidden = (cell[0],)
+    else:
+        y, _ = _call(engine, x, state)
+        rest = ()
+    last = real.sum(1) - 1
+    return y, (y[torch.arange(len(y), device=y.device), last], *rest)

@@ -67,15 +67,44 @@ def project(qkv: nn.Linear, x: Tensor, position: Tensor, heads: int, size: int, 
     return query, key, value
 
 
+def extended(state: AttentionState | None, key: Tensor, value: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values, those of ``state`` first, in the dtype of ``like`` and in memory that nothing else shares."""
+    if state is None:
+        return key.to(like.dtype).contiguous(), value.to(like.dtype).contiguous()
+    return torch.cat([state.key, key.to(like.dtype)], 2), torch.cat([state.value, value.to(like.dtype)], 2)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None) -> Tensor:
+    """softmax(query . key / sqrt(head)) value, (batch, heads, time, head); None for ``allowed`` means plain causal."""
+    return F.scaled_dot_product_attention(
+        query,
+        key.to(query.dtype),
+        value.to(query.dtype),
+        attn_mask=allowed,
+        is_causal=allowed is None,
+        enable_gqa=key.shape[1] != query.shape[1],
+    )
+
+
+def allowed_when_decoding(packing: Packing, state: AttentionState | None, x: Tensor) -> Tensor | None:
+    """What a single position with no mask and no reset sees, (batch, 1, 1, read + 1) bool; None for any other call."""
+    if x.shape[1] > 1 or state is None or packing.order is not None or packing.document is not None:
+        return None
+    return F.pad(state.valid, (0, 1), value=True)[:, None, None]
+
+
 def positions(packing: Packing, past: Tensor | None, x: Tensor) -> tuple[Tensor, Tensor]:
     """(position of every token, position after the last): tokens since the last reset, counted on from ``past`` (batch,).
 
     The first is (time,) where it is the same for every row, else (batch, time); the second is (batch,).
     """
     batch, time, _ = x.shape
+    plain = packing.order is None and packing.document is None
+    if plain and past is not None and time == 1:  # decoding
+        return past[:, None], past + 1
     index = torch.arange(time, device=x.device)
     before = index if past is None else past[:, None] + index
-    if packing.order is None and packing.document is None:
+    if plain:
         return before, index.new_full((batch,), time) if past is None else past + time
 
     real = index.new_ones(batch, time, dtype=torch.bool) if packing.real is None else packing.real
@@ -122,11 +151,12 @@ def updated(
         index = order[:, None, :, None].expand(-1, key.shape[1], -1, key.shape[-1])
         blank = ~keep[:, None, :, None]
         key, value = key.gather(2, index).masked_fill(blank, 0), value.gather(2, index).masked_fill(blank, 0)
-    if read is not None:
-        start = max(key.shape[2] - read, 0)
-        room = read - (key.shape[2] - start)
-        key, value = (F.pad(part[:, :, start:], (0, 0, room, 0)).contiguous() for part in (key, value))
-        keep = F.pad(keep[:, start:], (room, 0)).contiguous()
+    if read is not None and key.shape[2] > read:
+        start = key.shape[2] - read
+        key, value, keep = key[:, :, start:].contiguous(), value[:, :, start:].contiguous(), keep[:, start:].contiguous()
+    elif read is not None and key.shape[2] < read:
+        room = read - key.shape[2]
+        key, value, keep = F.pad(key, (0, 0, room, 0)), F.pad(value, (0, 0, room, 0)), F.pad(keep, (room, 0))
     return AttentionState(key, value, keep, position)
 
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqmem.mixers import _softmax as softmax
-from seqmem.mixers._packing import Packing, check_state, one_at_a_time, pack, to_front, to_place
+from seqmem.mixers._packing import check_state, one_at_a_time, pack, to_front, to_place
 from seqmem.mixers._softmax import AttentionState
 from seqmem.mixers.base import Mixer
 
@@ -64,33 +62,12 @@ class Attention(Mixer):
         x = to_front(packing, x)
         position, after = softmax.positions(packing, None if state is None else state.position, x)
         query, new_key, new_value = softmax.project(self.qkv, x, position, self.heads, self.head, self.rope_base)
-        key, value = new_key.to(self.out.weight.dtype), new_value.to(self.out.weight.dtype)  # what is stored
-        if state is not None:
-            key, value = torch.cat([state.key, key], 2), torch.cat([state.value, value], 2)
-
-        dtype = query.dtype
-        y = F.scaled_dot_product_attention(
-            query,
-            key.to(dtype),
-            value.to(dtype),
-            attn_mask=(allowed := self._allowed(packing, state, x)),
-            is_causal=allowed is None,
-            enable_gqa=self.kv_heads != self.heads,
-        )
+        key, value = softmax.extended(state, new_key, new_value, self.out.weight)
+        allowed = softmax.allowed_when_decoding(packing, state, x)
+        if allowed is None and (state is not None or packing.document is not None):
+            allowed = _allowed(softmax.tags(packing, state, x), x.shape[1])
+        y = softmax.attend(query, key, value, allowed)  # (batch, heads, time, head)
         return to_place(packing, softmax.merge(y, self.out)), softmax.updated(packing, state, key, value, after, None)
-
-    @staticmethod
-    def _allowed(packing: Packing, state: AttentionState | None, x: Tensor) -> Tensor | None:
-        """Which entry each query sees, (batch, 1, time, read + time) bool; None for plain causal attention."""
-        if state is None and packing.document is None:
-            return None
-        tag = softmax.tags(packing, state, x)
-        time = x.shape[1]
-        if time == 1 and packing.document is None:
-            return tag[:, None, None, :] == 0
-        read = tag.shape[1] - time
-        allowed = tag[:, read:, None] == tag[:, None, :]  # (batch, time, read + time)
-        return allowed.tril(read)[:, None]
 
     def attention(self, x: Tensor, *, mask: Tensor | None = None, reset: Tensor | None = None) -> Tensor:
         """The softmax weights A (batch, heads, time, time) from an empty state; row t sums to 1, or is 0 where nothing may be seen."""
@@ -102,3 +79,9 @@ class Attention(Mixer):
     def read(self, x: Tensor, attention: Tensor) -> Tensor:
         """y = out(concat_h A_h V_h): what the layer reads through the weights A (batch, heads, time, time); values come from x."""
         return softmax.read_values(self.qkv, self.out, x, attention, self.head)
+
+
+def _allowed(tag: Tensor, time: int) -> Tensor:
+    """(batch or 1, 1, time, read + time) bool from the tags of all entries: not later, and of the same tag."""
+    read = tag.shape[1] - time
+    return (tag[:, read:, None] == tag[:, None, :]).tril(read)[:, None]

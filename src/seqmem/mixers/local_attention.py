@@ -67,19 +67,15 @@ class LocalAttention(Mixer):
         x = to_front(packing, x)
         position, after = softmax.positions(packing, None if state is None else state.position, x)
         query, new_key, new_value = softmax.project(self.qkv, x, position, self.heads, self.head, self.rope_base)
-        key, value = new_key.to(self.out.weight.dtype), new_value.to(self.out.weight.dtype)  # what is stored
         plain = state is None and packing.document is None and x.shape[1] <= self.window
         if state is None and not plain:
             state = self.initial_state(x.shape[0])
-        if state is not None:
-            key, value = torch.cat([state.key, key], 2), torch.cat([state.value, value], 2)
-
-        dtype, grouped = query.dtype, self.kv_heads != self.heads
-        if plain:
-            y = F.scaled_dot_product_attention(query, key.to(dtype), value.to(dtype), is_causal=True, enable_gqa=grouped)
+        key, value = softmax.extended(state, new_key, new_value, self.out.weight)
+        allowed = softmax.allowed_when_decoding(packing, state, x)
+        if plain or allowed is not None:
+            y = softmax.attend(query, key, value, allowed)  # (batch, heads, time, head)
         else:
-            tag = softmax.tags(packing, state, x)
-            y = banded_attention(query, key.to(dtype), value.to(dtype), tag, self.window)
+            y = banded_attention(query, key, value, softmax.tags(packing, state, x), self.window)
         state = softmax.updated(packing, state, key, value, after, self.window - 1)
         return to_place(packing, softmax.merge(y, self.out)), state
 
@@ -98,28 +94,31 @@ class LocalAttention(Mixer):
 def banded_attention(query: Tensor, key: Tensor, value: Tensor, tag: Tensor, window: int) -> Tensor:
     """Query t sees entries t to t + window - 1 whose tag is its own; its own entry is the last of them.
 
-    query: (batch, heads, time, head). key, value: (batch, kv_heads, window - 1 + time, head). tag: (batch, window - 1 + time) int64.
-    Returns (batch, heads, time, head).
+    query: (batch, heads, time, head). key, value: (batch, kv_heads, window - 1 + time, head). tag: (batch or 1,
+    window - 1 + time) int64. Returns (batch, heads, time, head).
     """
-    batch, heads, time, head = query.shape
+    batch, _, time, _ = query.shape
     block = min(window, time)
-    span = block + window - 1  # what the queries of one block see together
     fill = -time % block
     blocks = (time + fill) // block
+    lead = 0 if blocks == 1 else 1  # one entry in front, so that entries too come in whole blocks
 
     def spans(x: Tensor) -> Tensor:
-        x = F.pad(x, (0, 0, 0, fill)).unfold(2, span, block)  # (batch, kv_heads, blocks, head, span)
-        return x.permute(0, 2, 1, 4, 3).flatten(0, 1)  # (batch * blocks, kv_heads, span, head)
+        """What the queries of one block see together: (batch, kv_heads, entries, head) -> (batch * blocks, kv_heads, span, head)."""
+        if blocks == 1:
+            return x
+        x = F.pad(x, (0, 0, lead, fill)).unflatten(2, (blocks + 1, block)).transpose(1, 2)
+        return torch.cat([x[:, :-1], x[:, 1:]], 3).flatten(0, 1)
 
-    query = F.pad(query, (0, 0, 0, fill)).unflatten(2, (blocks, block)).transpose(1, 2).flatten(0, 1)
-    tag = F.pad(tag, (0, fill))
-    own = tag[:, window - 1 :].unflatten(1, (blocks, block))  # (batch, blocks, block)
-    seen = tag.unfold(1, span, block)  # (batch, blocks, span)
-    band = torch.ones(block, span, dtype=torch.bool, device=tag.device).tril(window - 1).triu()
-    allowed = (own[..., None] == seen[..., None, :]) & band  # (batch, blocks, block, span)
+    if blocks > 1:
+        query = F.pad(query, (0, 0, 0, fill)).unflatten(2, (blocks, block)).transpose(1, 2).flatten(0, 1)
+    tag = F.pad(tag, (lead, fill))
+    span = block + window - 1 + lead
+    own = tag[:, tag.shape[1] - blocks * block :].unflatten(1, (blocks, block))  # (batch or 1, blocks, block)
+    seen = tag.unfold(1, span, block)  # (batch or 1, blocks, span)
+    band = torch.ones(block, span, dtype=torch.bool, device=tag.device).tril(lead + window - 1).triu(lead)
+    allowed = (own[..., None] == seen[..., None, :]) & band  # (batch or 1, blocks, block, span)
+    allowed = allowed.expand(batch, -1, -1, -1).flatten(0, 1)[:, None]
 
-    y = F.scaled_dot_product_attention(
-        query, spans(key), spans(value), attn_mask=allowed.flatten(0, 1)[:, None], enable_gqa=key.shape[1] != heads
-    )  # (batch * blocks, heads, block, head)
-    y = y.unflatten(0, (batch, blocks)).transpose(1, 2).flatten(2, 3)  # (batch, heads, blocks * block, head)
-    return y[:, :, :time]
+    y = softmax.attend(query, spans(key), spans(value), allowed)  # (batch * blocks, heads, block, head)
+    return y.unflatten(0, (batch, blocks)).transpose(1, 2).flatten(2, 3)[:, :, :time]
