@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.training.helpers import experiment, outcome
 
 from seqmem.errors import InputError
+from seqmem.training import engine
+from seqmem.training.compare import run_study
 from seqmem.training.engine import run_all
 from seqmem.training.events import Event
-from seqmem.training.experiment import Experiment
 from seqmem.training.loop import train
 from seqmem.training.store import Store
+from seqmem.training.study import make_study
 
 DEADLY = "tests.training.toy:Deadly"
 ROOT = Path(__file__).parents[2]
@@ -43,7 +45,7 @@ def test_workers_die_fail_and_carry_on(tmp_path: Path, monkeypatch: pytest.Monke
 
     assert (tmp_path / "diary").read_text() == "x"
     retried = [event for event in events if event.kind == "retried"]
-    assert [event.experiment for event in retried] == [deadly]
+    assert [event.experiment.hash for event in retried] == [deadly.hash]
     assert "SIGKILL" in retried[0].detail
     monkeypatch.delenv("SEQMEM_TEST_DEATHS")
     for one in (deadly, noisy, good):
@@ -54,37 +56,61 @@ def test_workers_die_fail_and_carry_on(tmp_path: Path, monkeypatch: pytest.Monke
     assert (found[broken.hash]["status"], found[broken.hash]["metrics"]) == ("failed", None)
     assert found[broken.hash]["status_detail"].startswith("RuntimeError: two lines of trouble (see ")
     assert "raise RuntimeError" in (store.folder(broken) / "traceback.txt").read_text()
-    assert {e.experiment for e in events if e.kind == "finished"} == {deadly, broken, noisy, good}
+    assert {e.experiment.hash for e in events if e.kind == "finished"} == found.keys()
 
 
 def test_an_experiment_that_kills_twice_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SEQMEM_TEST_DEATHS", "2")
-    monkeypatch.setenv("SEQMEM_TEST_DIARY", str(tmp_path / "diary"))
-    deadly, good = experiment(DEADLY, steps=60), experiment()
-    results = {r["experiment"]: r for r in run_all([deadly, good], Store(tmp_path / "store"), 1)}
-    assert results[deadly.hash]["status"] == "failed"
-    assert "ended by SIGKILL (out of memory?)" in results[deadly.hash]["status_detail"]
-    assert results[good.hash]["status"] == "done"
-
-
-def test_two_engines_on_one_store_run_nothing_twice(tmp_path: Path) -> None:
-    """The second is this process; both get all results, and the first steps of each experiment were made once."""
+    """With workers that only know how to die, saying something first."""
     script = (
-        "import sys; from tests.training.helpers import experiment; from seqmem.training.engine import run_all;"
-        "from seqmem.training.store import Store;"
-        "events = [];"
-        "n = len(list(run_all([experiment(seed=s, steps=150) for s in range(6)], Store(sys.argv[1]), 0, events.append)));"
-        "print(n, sum(e.kind == 'finished' and e.step == 0 for e in events), sum(e.kind == 'step' for e in events))"
+        "import os, sys; sys.stdin.readline(); print('{\"ready\": true}', flush=True); sys.stdin.readline();"
+        "print('last words', file=sys.stderr, flush=True); os.kill(os.getpid(), 9)"
     )
-    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", script, str(tmp_path)]
-    both = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    lines = [process.communicate(timeout=200)[0].split() for process in both]
-    assert [line[0] for line in lines] == ["6", "6"]
-    steps = sum(int(line[2]) for line in lines)
+    monkeypatch.setattr(engine, "COMMAND", [sys.executable, "-c", script])
+    events: list[Event] = []
+    results = list(run_all([experiment(), experiment(seed=1)], Store(tmp_path), 2, events.append))
+    assert [r["status"] for r in results] == ["failed", "failed"]
+    assert all("tried twice" in r["status_detail"] for r in results)
+    assert all("ended by SIGKILL (out of memory?): last words" in r["status_detail"] for r in results)
+    assert sum(event.kind == "retried" for event in events) == 2
+
+
+def test_workers_that_cannot_start_are_not_started_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "COMMAND", [sys.executable, "-c", "raise SystemExit('no torch here')"])
+    with pytest.raises(RuntimeError, match=r"cannot be started: its process ended with code 1: no torch here"):
+        list(run_all([experiment()], Store(tmp_path), 1))
+
+
+def forked(work: Callable[[], None]) -> int:
+    """The id of a child process that does ``work``, without importing everything again."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        work()
+        code = 0
+    finally:
+        os._exit(code)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_two_engines_on_one_store_run_nothing_twice(tmp_path: Path) -> None:
+    """Both get all six results; the steps that the two report add up to those of one engine alone."""
+    experiments = [experiment(seed=seed, steps=100) for seed in range(6)]
+
+    def engine_to(path: Path) -> None:
+        events: list[Event] = []
+        count = len(list(run_all(experiments, Store(tmp_path / "store"), 0, events.append)))
+        path.write_text(f"{count} {sum(event.kind == 'step' for event in events)}")
+
+    paths = [tmp_path / "first", tmp_path / "second"]
+    for child in [forked(lambda path=path: engine_to(path)) for path in paths]:  # type: ignore[misc]
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    counts = [tuple(map(int, path.read_text().split())) for path in paths]
+    assert [count for count, _ in counts] == [6, 6]
     alone: list[Event] = []
-    list(run_all([experiment(seed=s, steps=150) for s in range(6)], Store(tmp_path / "alone"), 0, alone.append))
-    assert steps == sum(event.kind == "step" for event in alone)
+    list(run_all(experiments, Store(tmp_path / "alone"), 0, alone.append))
+    assert sum(steps for _, steps in counts) == sum(event.kind == "step" for event in alone)
 
 
 def test_results_in_the_store_are_handed_out_without_workers(tmp_path: Path) -> None:
@@ -100,20 +126,6 @@ def test_a_layer_of_the_main_script_needs_this_process(tmp_path: Path) -> None:
         list(run_all([experiment("__main__:Mine")], Store(tmp_path), 1))
     with pytest.raises(InputError, match="workers is -1"):
         list(run_all([experiment()], Store(tmp_path), -1))
-
-
-STUDY = """
-import sys
-from pathlib import Path
-from seqmem.training.compare import run_study
-from seqmem.training.study import make_study
-from seqmem.training.progress import StudyProgress
-study = make_study(mixers="tests.training.toy:Toy", tasks="parity", widths="8", layers=1, lengths="8", seeds=2,
-                   budget="smoke", steps=1500)
-with StudyProgress() as progress:
-    outcome = run_study(study, sys.argv[1], sys.argv[2], 2, progress)
-print("interrupted" if outcome.interrupted else "whole", len(outcome.results), outcome.total)
-"""
 
 
 def children(pid: int) -> list[int]:
@@ -138,48 +150,50 @@ def alive(pid: int) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 def test_a_study_stopped_and_killed_goes_on_to_the_same_results(tmp_path: Path) -> None:
-    """Ctrl-C, then SIGKILL of the parent, then to the end; against an undisturbed run in this process."""
-    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
-    command = [sys.executable, "-c", STUDY, str(tmp_path / "out"), str(tmp_path / "store")]
+    """Ctrl-C, then SIGKILL of the parent, then on to the end; against an undisturbed run."""
+    study = make_study(
+        mixers="tests.training.toy:Toy", tasks="parity", widths="8", layers=1, lengths="8", seeds=2,
+        budget="smoke", steps=1000,
+    )  # fmt: skip
+    out, store = tmp_path / "out", tmp_path / "store"
 
-    def start() -> tuple[subprocess.Popen[str], list[int]]:
-        """The study, waited for until both experiments have begun anew."""
-        before = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("metrics.jsonl")}
-        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def run() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        result = run_study(study, out, store, workers=1)
+        (tmp_path / "said").write_text(f"{result.interrupted} {len(result.results)} {result.total}")
+
+    def begun() -> tuple[int, list[int]]:
+        """The study in a process of its own, once its first experiment has written to its learning curve."""
+        before = {path: path.read_text() for path in store.rglob("metrics.jsonl")}
+        process = forked(run)
         deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and process.poll() is None:
-            now = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("metrics.jsonl")}
-            if sum(before.get(path) != changed and path.stat().st_size > 0 for path, changed in now.items()) == 2:
+        while time.monotonic() < deadline:
+            if any(path.read_text() != before.get(path, "") for path in store.rglob("metrics.jsonl")):
                 break
             time.sleep(0.02)
-        return process, children(process.pid)
+        return process, children(process)
 
-    process, workers = start()
-    assert len(workers) == 2
-    process.send_signal(signal.SIGINT)
-    out, errors = process.communicate(timeout=60)
-    assert out.split() == ["interrupted", "0", "2"]
-    assert "Traceback" not in errors
-    assert not any(alive(pid) for pid in workers)
-    assert len(list((tmp_path / "store").rglob("checkpoint.safetensors"))) == 2
+    def gone(processes: list[int]) -> bool:
+        deadline = time.monotonic() + 30
+        while any(map(alive, processes)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return not any(map(alive, processes))
 
-    process, workers = start()
-    process.kill()
-    process.communicate()
-    deadline = time.monotonic() + 30
-    while any(alive(pid) for pid in workers) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(alive(pid) for pid in workers)
+    process, workers = begun()
+    assert len(workers) == 1
+    os.kill(process, signal.SIGINT)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+    assert (tmp_path / "said").read_text() == "True 0 2"
+    assert not any(map(alive, workers))
+    assert len(list(store.rglob("checkpoint.safetensors"))) == 1
 
-    final = subprocess.run(command, env=env, capture_output=True, text=True, timeout=200, check=True)
-    assert final.stdout.split() == ["whole", "2", "2"]
+    process, workers = begun()
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    assert gone(workers)
 
-    import json
-
-    for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines():
-        result = json.loads(line)
-        folder = tmp_path / "alone" / result["experiment"]
-        folder.mkdir(parents=True)
-        described = json.loads((tmp_path / "out" / "study.json").read_text())["experiments"][result["experiment"]]
-        alone = json.loads(json.dumps(train(Experiment.model_validate(described), folder)))
-        assert outcome(result) == outcome(alone)
+    final = run_study(study, out, store, workers=0)
+    assert (final.interrupted, len(final.results)) == (False, 2)
+    undisturbed = run_study(study, tmp_path / "other out", tmp_path / "other store", workers=0)
+    assert [outcome(r) for r in final.results] == [outcome(r) for r in undisturbed.results]
+    assert final.curves == undisturbed.curves

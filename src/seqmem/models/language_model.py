@@ -53,6 +53,7 @@ class SequenceLM(PreTrainedModel, GenerationMixin):
         *,
         mask: Tensor | None = None,
         reset: Tensor | None = None,
+        asked: Tensor | None = None,
     ) -> tuple[Tensor, tuple[State, ...]]:
         """Read tokens: ``logits, states = model.run(input_ids, states)``.
 
@@ -60,11 +61,14 @@ class SequenceLM(PreTrainedModel, GenerationMixin):
         nothing has been read; ``seqmem.mixers.state.detach(states)`` cuts the gradient. mask, reset: (batch, time)
         bool, see :mod:`seqmem.mixers.base`. Returns logits (batch, time, vocab_size), ``logits[:, t]`` being about the
         token after position ``t``, and the new states.
+
+        asked: (batch, time) bool, the positions whose logits are wanted: they then come as (asked, vocab_size), row after
+        row, and the head is spared the others.
         """
         if input_ids.ndim != 2 or input_ids.shape[1] < 1:
             raise InputError(f"input_ids has shape {tuple(input_ids.shape)}, expected (batch, time >= 1)")
         *_, x, states = self._read(self.embed_tokens(input_ids), states, mask, reset)
-        return self.lm_head(x), states
+        return self.lm_head(x if asked is None else x[asked]), states
 
     def _read(
         self, x: Tensor, states: tuple[State, ...] | None, mask: Tensor | None, reset: Tensor | None

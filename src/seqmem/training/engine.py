@@ -26,6 +26,7 @@ from seqmem.training.worker import run_experiment
 if TYPE_CHECKING:
     from seqmem.training.loop import Progress
 
+COMMAND = [sys.executable, "-P", "-m", "seqmem.training.worker"]
 BUSY_SECONDS = 0.5  # between two questions whether another process has finished an experiment
 STOP_SECONDS = 10.0  # a worker told to stop writes a checkpoint after its step; after so long it is killed
 
@@ -107,7 +108,7 @@ class _Worker:
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "seqmem.training.worker"],
+            COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
