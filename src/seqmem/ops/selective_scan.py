@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seqmem.ops._dispatch import Backend
+from seqmem.errors import InputError
+from seqmem.ops._dispatch import Backend, choose
+from seqmem.ops._inputs import common_dtype, computed_in, expect_flags, expect_shape
 
 
 def selective_scan_reference(
@@ -19,7 +21,7 @@ def selective_scan_reference(
         decay = torch.exp(dt[:, t, :, None] * A)  # (batch, channels, state)
         h = decay * h + (dt[:, t] * u[:, t])[..., None] * B[:, t, None, :]
         outputs.append((h * C[:, t, None, :]).sum(-1))
-    return torch.stack(outputs, 1), h
+    return (torch.stack(outputs, 1) if outputs else u), h
 
 
 def selective_scan(
@@ -35,8 +37,27 @@ def selective_scan(
 ) -> tuple[Tensor, Tensor]:
     """Mamba's recurrence (Mamba: Linear-Time Sequence Modeling with Selective State Spaces, 2023, arXiv 2312.00752).
 
-    u, dt: (batch, time, channels), dt >= 0; A: (channels, state), negative; B, C: (batch, time, state); h0: (batch, channels, state),
-    default zero; reset: (batch, time) bool, True empties the state before that step. A step with dt = 0 leaves the state as it is.
-    Returns (y (batch, time, channels), final state (batch, channels, state)). The skip term D*u and the gate belong to the layer.
+    u, dt: (batch, time, channels), dt >= 0; A: (channels, state), negative; B, C: (batch, time, state);
+    h0: (batch, channels, state), default zero; reset: (batch, time) bool, True empties the state before that step. A
+    step with dt = 0 leaves the state as it is. bfloat16 and float16 are computed in float32.
+    Returns (y (batch, time, channels) in u's dtype, final state (batch, channels, state), in float32 for half inputs).
+    The skip term D*u and the gate belong to the layer.
     """
-    raise NotImplementedError
+    if u.dim() != 3 or A.dim() != 2:
+        raise InputError(
+            f"selective_scan: u has shape {tuple(u.shape)} and A {tuple(A.shape)}, "
+            "expected (batch, time, channels) and (channels, state)"
+        )
+    (batch, time, channels), state = u.shape, A.shape[1]
+    expect_shape("selective_scan", "dt", dt, "batch, time, channels", batch, time, channels)
+    expect_shape("selective_scan", "A", A, "channels, state", channels, state)
+    expect_shape("selective_scan", "B", B, "batch, time, state", batch, time, state)
+    expect_shape("selective_scan", "C", C, "batch, time, state", batch, time, state)
+    expect_shape("selective_scan", "h0", h0, "batch, channels, state", batch, channels, state)
+    expect_flags("selective_scan", "reset", reset, batch, time)
+    out, dtype = u.dtype, computed_in(common_dtype("selective_scan", u, dt, A, B, C, h0))
+    choose("selective_scan", backend, time, u, dt, A, B, C, h0)
+    u, dt, A, B, C = (x.to(dtype) for x in (u, dt, A, B, C))
+    h0 = u.new_zeros(batch, channels, state) if h0 is None else h0.to(dtype)
+    y, final = selective_scan_reference(u, dt, A, B, C, h0, reset)
+    return y.to(out), final
