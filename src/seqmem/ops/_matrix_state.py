@@ -53,3 +53,8 @@ def compute_dtype(*tensors: Tensor | None) -> torch.dtype:
 def empty_state(q: Tensor, v: Tensor, dtype: torch.dtype) -> Tensor:
     """Zeros (batch, heads, key, value)."""
     return q.new_zeros(q.shape[0], q.shape[2], q.shape[3], v.shape[3], dtype=dtype)
+
+
+def no_reset(q: Tensor) -> Tensor:
+    """False (batch, time): one document."""
+    return q.new_zeros(q.shape[:2], dtype=torch.bool)

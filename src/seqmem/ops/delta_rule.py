@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from seqmem.ops._dispatch import Backend, choose
-from seqmem.ops._matrix_state import check_gate, check_shapes, compute_dtype, empty_state
+from seqmem.ops._matrix_state import check_gate, check_shapes, compute_dtype, empty_state, no_reset
 
 
 def delta_rule_reference(
@@ -51,9 +51,14 @@ def delta_rule(
     check_gate("delta_rule", "g", g, q)
     dtype = compute_dtype(q, k, v, beta, g, s0)
     out_dtype = v.dtype
-    choose("delta_rule", backend, q.shape[1], q, k, v, beta, g, s0)
+    path = choose("delta_rule", backend, q.shape[1], q, k, v, beta, g, s0)
     s0 = empty_state(q, v, dtype) if s0 is None else s0.to(dtype)
     q, k, v, beta = q.to(dtype), k.to(dtype), v.to(dtype), beta.to(dtype)
     g = None if g is None else g.to(dtype)
-    o, s = delta_rule_reference(q, k, v, beta, g, s0, reset)
+    if path == "reference":
+        o, s = delta_rule_reference(q, k, v, beta, g, s0, reset)
+    else:
+        from seqmem.ops._delta_rule import DeltaRule
+
+        o, s = DeltaRule.apply(q, k, v, beta, g, s0, no_reset(q) if reset is None else reset)
     return o.to(out_dtype), s

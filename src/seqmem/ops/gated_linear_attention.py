@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from seqmem.ops._dispatch import Backend, choose
-from seqmem.ops._matrix_state import check_gate, check_shapes, compute_dtype, empty_state
+from seqmem.ops._matrix_state import check_gate, check_shapes, compute_dtype, empty_state, no_reset
 
 
 def gated_linear_attention_reference(
@@ -37,8 +37,13 @@ def gated_linear_attention(
     check_gate("gated_linear_attention", "g", g, q, per_key=True)
     dtype = compute_dtype(q, k, v, g, s0)
     out_dtype = v.dtype
-    choose("gated_linear_attention", backend, q.shape[1], q, k, v, g, s0)
+    path = choose("gated_linear_attention", backend, q.shape[1], q, k, v, g, s0)
     s0 = empty_state(q, v, dtype) if s0 is None else s0.to(dtype)
     q, k, v, g = q.to(dtype), k.to(dtype), v.to(dtype), g.to(dtype)
-    o, s = gated_linear_attention_reference(q, k, v, g, s0, reset)
+    if path == "reference":
+        o, s = gated_linear_attention_reference(q, k, v, g, s0, reset)
+    else:
+        from seqmem.ops._linear_attention import LinearAttention
+
+        o, s = LinearAttention.apply(q, k, v, g, s0, no_reset(q) if reset is None else reset)
     return o.to(out_dtype), s

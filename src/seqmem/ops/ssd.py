@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from seqmem.ops._dispatch import Backend, choose
-from seqmem.ops._matrix_state import check_gate, check_shapes, compute_dtype, empty_state
+from seqmem.ops._matrix_state import check_gate, check_shapes, compute_dtype, empty_state, no_reset
 
 
 def ssd_reference(q: Tensor, k: Tensor, v: Tensor, g: Tensor, s0: Tensor, reset: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -42,9 +42,14 @@ def ssd(
     check_gate("ssd", "g", g, q)
     dtype = compute_dtype(q, k, v, g, s0)
     out_dtype = v.dtype
-    choose("ssd", backend, q.shape[1], q, k, v, g, s0)
+    path = choose("ssd", backend, q.shape[1], q, k, v, g, s0)
     s0 = empty_state(q, v, dtype) if s0 is None else s0.to(dtype)
     g = q.new_zeros(q.shape[:3], dtype=dtype) if g is None else g.to(dtype)
     q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
-    o, s = ssd_reference(q, k, v, g, s0, reset)
+    if path == "reference":
+        o, s = ssd_reference(q, k, v, g, s0, reset)
+    else:
+        from seqmem.ops._linear_attention import LinearAttention
+
+        o, s = LinearAttention.apply(q, k, v, g.unsqueeze(-1), s0, no_reset(q) if reset is None else reset)
     return o.to(out_dtype), s
