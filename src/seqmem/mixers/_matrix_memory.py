@@ -47,38 +47,31 @@ def write_and_read(
     if form == "recurrent" and q.shape[1] > 1:
         return ssd(q, k, v, g, s0, reset=reset) if beta is None else delta_rule(q, k, v, beta, g, s0, reset=reset)
 
-    if reset is not None:
-        g = (torch.zeros_like(q[..., 0]) if g is None else g).masked_fill(reset[..., None], -torch.inf)
+    g = torch.zeros_like(q[..., 0]) if g is None else g
+    g = g if reset is None else g.masked_fill(reset[..., None], -torch.inf)
     o_dtype, dtype = v.dtype, compute_dtype(q, k, v, g, beta, s0)
-    q, k, v, s = (x.to(dtype) for x in (q, k, v, s0))
-    g, beta = (None if x is None else x.to(dtype) for x in (g, beta))
+    q, k, v, g, s = (x.to(dtype) for x in (q, k, v, g, s0))
+    beta = None if beta is None else beta.to(dtype)
     if form == "recurrent":
-        o, s = _one_step(
-            q[:, 0], k[:, 0], v[:, 0], None if g is None else g[:, 0], None if beta is None else beta[:, 0], s
-        )
+        o, s = _one_step(q[:, 0], k[:, 0], v[:, 0], g[:, 0], None if beta is None else beta[:, 0], s)
         return o[:, None].to(o_dtype), s
 
-    q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # (batch, heads, time, ...)
-    g = torch.zeros_like(q[..., 0]) if g is None else g.transpose(1, 2)
+    q, k, v, g = (x.transpose(1, 2) for x in (q, k, v, g))  # (batch, heads, time, ...)
     beta = None if beta is None else beta.transpose(1, 2)
     step = CHUNK if form == "chunk" else q.shape[2]
     outputs = []
     with torch.autocast(q.device.type, enabled=False):
         for start in range(0, q.shape[2], step):
             t = slice(start, start + step)
-            o, s = _one_chunk(
-                q[:, :, t], k[:, :, t], v[:, :, t], g[:, :, t], None if beta is None else beta[:, :, t], s
-            )
+            beta_t = None if beta is None else beta[:, :, t]
+            o, s = _one_chunk(q[:, :, t], k[:, :, t], v[:, :, t], g[:, :, t], beta_t, s)
             outputs.append(o)
     return torch.cat(outputs, 2).transpose(1, 2).to(o_dtype), s
 
 
-def _one_step(
-    q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, beta: Tensor | None, s: Tensor
-) -> tuple[Tensor, Tensor]:
+def _one_step(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor | None, s: Tensor) -> tuple[Tensor, Tensor]:
     """One position, (batch, heads, ...) everywhere: the equation as it stands, in few operations."""
-    if g is not None:
-        s = g.exp()[..., None, None] * s
+    s = g.exp()[..., None, None] * s
     u = v if beta is None else beta[..., None] * (v - (k[..., None] * s).sum(-2))
     s = torch.addcmul(s, k[..., None], u[..., None, :])
     return (q[..., None] * s).sum(-2), s

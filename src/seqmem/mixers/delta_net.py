@@ -47,6 +47,7 @@ class DeltaNet(Mixer):
         self.out = nn.Linear(width, width, bias=False)
 
     def initial_state(self, batch_size: int) -> DeltaNetState:
+        """Zeros: nothing was read."""
         memory = self.out.weight.new_zeros(batch_size, self.heads, self.key, self.key)
         return DeltaNetState(memory, self.conv.empty(batch_size))
 
@@ -59,6 +60,7 @@ class DeltaNet(Mixer):
         reset: Tensor | None = None,
         form: str = "auto",
     ) -> tuple[Tensor, DeltaNetState]:
+        """(y (batch, time, width), state); the arguments are described in :mod:`seqmem.mixers.base`."""
         self.check_input(x, mask, reset, form)
         state = resume(self, state, x)
         x = at_padding(x, mask, 0)

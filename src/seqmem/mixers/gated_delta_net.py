@@ -64,6 +64,7 @@ class GatedDeltaNet(Mixer):
         self.out = nn.Linear(values, width, bias=False)
 
     def initial_state(self, batch_size: int) -> DeltaNetState:
+        """Zeros: nothing was read."""
         memory = self.out.weight.new_zeros(batch_size, self.heads, self.key, self.value)
         return DeltaNetState(memory, self.conv.empty(batch_size))
 
@@ -76,6 +77,7 @@ class GatedDeltaNet(Mixer):
         reset: Tensor | None = None,
         form: str = "auto",
     ) -> tuple[Tensor, DeltaNetState]:
+        """(y (batch, time, width), state); the arguments are described in :mod:`seqmem.mixers.base`."""
         self.check_input(x, mask, reset, form)
         state = resume(self, state, x)
         x = at_padding(x, mask, 0)

@@ -42,6 +42,7 @@ class LinearAttention(Mixer):
         self.out = nn.Linear(width, width, bias=False)
 
     def initial_state(self, batch_size: int) -> LinearAttentionState:
+        """Zeros: nothing was read."""
         return LinearAttentionState(self.out.weight.new_zeros(batch_size, self.heads, self.key, self.key + 1))
 
     def forward(
@@ -53,6 +54,7 @@ class LinearAttention(Mixer):
         reset: Tensor | None = None,
         form: str = "auto",
     ) -> tuple[Tensor, LinearAttentionState]:
+        """(y (batch, time, width), state); the arguments are described in :mod:`seqmem.mixers.base`."""
         self.check_input(x, mask, reset, form)
         state = resume(self, state, x)
         x = at_padding(x, mask, 0)

@@ -64,6 +64,7 @@ class Mamba(Mixer):
             self.dt_proj.bias.copy_(inverse_softplus_of_log_uniform(self.channels, 1e-3, 1e-1))
 
     def initial_state(self, batch_size: int) -> MambaState:
+        """Zeros: nothing was read."""
         hidden = self.A_log.new_zeros(batch_size, self.channels, self.state_size)
         return MambaState(hidden, self.conv.empty(batch_size))
 
@@ -76,6 +77,7 @@ class Mamba(Mixer):
         reset: Tensor | None = None,
         form: str = "auto",
     ) -> tuple[Tensor, MambaState]:
+        """(y (batch, time, width), state); the arguments are described in :mod:`seqmem.mixers.base`."""
         self.check_input(x, mask, reset, form)
         state = resume(self, state, x)
         x = at_padding(x, mask, 0)

@@ -47,6 +47,7 @@ class MinGRU(Mixer):
         self.out = nn.Linear(self.hidden, width, bias=False)
 
     def initial_state(self, batch_size: int) -> MinGRUState:
+        """Zeros: nothing was read."""
         return MinGRUState(self.out.weight.new_zeros(batch_size, self.hidden))
 
     def forward(
@@ -58,6 +59,7 @@ class MinGRU(Mixer):
         reset: Tensor | None = None,
         form: str = "auto",
     ) -> tuple[Tensor, MinGRUState]:
+        """(y (batch, time, width), state); the arguments are described in :mod:`seqmem.mixers.base`."""
         self.check_input(x, mask, reset, form)
         state = resume(self, state, x)
         x = at_padding(x, mask, 0)

@@ -42,6 +42,7 @@ class MinLSTM(Mixer):
         self.out = nn.Linear(self.hidden, width, bias=False)
 
     def initial_state(self, batch_size: int) -> MinLSTMState:
+        """Zeros: nothing was read."""
         return MinLSTMState(self.out.weight.new_zeros(batch_size, self.hidden))
 
     def forward(
@@ -53,6 +54,7 @@ class MinLSTM(Mixer):
         reset: Tensor | None = None,
         form: str = "auto",
     ) -> tuple[Tensor, MinLSTMState]:
+        """(y (batch, time, width), state); the arguments are described in :mod:`seqmem.mixers.base`."""
         self.check_input(x, mask, reset, form)
         state = resume(self, state, x)
         x = at_padding(x, mask, 0)

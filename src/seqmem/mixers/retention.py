@@ -59,6 +59,7 @@ class Retention(Mixer):
         self.register_buffer("forgetting", torch.exp2(-torch.arange(5.0, 5 + heads)), persistent=False)
 
     def initial_state(self, batch_size: int) -> RetentionState:
+        """Zeros: nothing was read."""
         memory = self.out.weight.new_zeros(batch_size, self.heads, self.key, self.value)
         return RetentionState(memory, memory.new_zeros(batch_size, dtype=torch.long))
 
@@ -71,6 +72,7 @@ class Retention(Mixer):
         reset: Tensor | None = None,
         form: str = "auto",
     ) -> tuple[Tensor, RetentionState]:
+        """(y (batch, time, width), state); the arguments are described in :mod:`seqmem.mixers.base`."""
         self.check_input(x, mask, reset, form)
         state = resume(self, state, x)
         x = at_padding(x, mask, 0)

@@ -69,6 +69,7 @@ class RGLRU(Mixer):
             nn.init.zeros_(linear.bias)
 
     def initial_state(self, batch_size: int) -> RGLRUState:
+        """Zeros: nothing was read."""
         hidden = self.out.weight.new_zeros(batch_size, self.lru_width)
         return RGLRUState(hidden, self.conv.empty(batch_size), hidden.new_zeros(batch_size, dtype=torch.long))
 
@@ -81,6 +82,7 @@ class RGLRU(Mixer):
         reset: Tensor | None = None,
         form: str = "auto",
     ) -> tuple[Tensor, RGLRUState]:
+        """(y (batch, time, width), state); the arguments are described in :mod:`seqmem.mixers.base`."""
         self.check_input(x, mask, reset, form)
         state = resume(self, state, x)
         x = at_padding(x, mask, 0)

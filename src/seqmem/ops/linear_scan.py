@@ -46,13 +46,18 @@ def linear_scan(
     expect_shape("linear_scan", "a", a, "batch, time, channels", batch, time, channels)
     expect_shape("linear_scan", "h0", h0, "batch, channels", batch, channels)
     expect_flags("linear_scan", "reset", reset, batch, time)
-    if log and a.is_complex():
-        raise InputError("linear_scan: log=True with complex a, expected real log gates; pass a.exp() with log=False")
+    if log and (a.is_complex() or b.is_complex()):
+        raise InputError("linear_scan: log=True with complex inputs, expected real ones; pass a.exp() with log=False")
     out = common_dtype("linear_scan", a, b)
     dtype = computed_in(common_dtype("linear_scan", a, b, h0))
-    choose("linear_scan", backend, time, a, b, h0)
+    path = choose("linear_scan", backend, time, a, b, h0)
     b = b.to(dtype)
-    a = a.to(a.real.dtype if log else dtype)
+    a = a.to(dtype)
     h0 = b.new_zeros(batch, channels) if h0 is None else h0.to(dtype)
-    h, final = linear_scan_reference(a, b, h0, reset, log)
+    if path == "numba" and b.numel() > 0:
+        from seqmem.ops._linear_scan_numba import LinearScan
+
+        h, final = LinearScan.apply(a, b, h0, reset, log)
+    else:
+        h, final = linear_scan_reference(a, b, h0, reset, log)
     return h.to(out), final
