@@ -31,6 +31,7 @@ class Cell(TypedDict):
     width: int
     task: str
     learning_rate: float
+    experiments: list[str]
     seeds: int
     diverged: int
     failed: int
@@ -189,6 +190,7 @@ def _cell(mixer: str, width: int, task: str, rate: float, results: list[Result])
         "width": width,
         "task": task,
         "learning_rate": rate,
+        "experiments": [r["experiment"] for r in results],
         "seeds": len(finished),
         "diverged": _count(results, "diverged"),
         "failed": _count(results, "failed"),
