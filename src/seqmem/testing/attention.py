@@ -1,7 +1,7 @@
 """Point 8: the (implicit) attention matrix that a layer offers is the one behind its y.
 
-``attention(x)`` is ``(batch, heads, time, time)`` (heads may be channels), with the reader's position before the position read. How a matrix
-becomes y is the layer's affair; a layer that offers ``read(x, attention) -> y`` as well is held to it.
+``attention(x)`` is ``(batch, heads, time, time)`` (heads may be channels): the reading position, then the one that is
+read. How a matrix becomes y is the layer's affair; a layer that offers ``read(x, attention) -> y`` is held to it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def attention_reproduces(subject: Subject) -> Measure:
         if ahead > EXACT:
             read, later = (weights.triu(1).abs().amax(dim=(0, 1)) > EXACT).nonzero()[0].tolist()
             raise Violation(
-                f"attention(x) lets position {read} read position {later} (weight {ahead:.1e}): not zero above the diagonal",
+                f"attention(x) lets position {read} read position {later} ({ahead:.1e}): not zero above the diagonal",
                 ahead,
                 EXACT,
             )
@@ -43,7 +43,8 @@ def attention_reproduces(subject: Subject) -> Measure:
             )
     if not _offers(layer, "read"):
         return Measure(
-            "attention(x) has the right shape, is finite and causal; y was not compared, since the layer has no read(x, attention)"
+            "attention(x) has its shape, is finite" + (" and causal" if subject.causal else "") + "; "
+            "y was not compared, since the layer has no read(x, attention)"
         )
     y, _ = run(layer, x)
     error = difference(_call(layer, "read", x, weights), y)

@@ -36,10 +36,11 @@ def _name_one(subject: Subject, early: int, position: int, error: float, form: s
     """Which single later position ``early`` answers to."""
     layer, x, other = subject.layer(), subject.noise(1, TIME, salt=10), subject.noise(1, TIME, salt=11)
     y, _ = run(layer, x, form=form)
+    how = in_form(form) + "): the layer looks ahead"
     for later in range(position, TIME):
         changed = x.clone()
         changed[:, later] += other[:, later]
         gap = difference(run(layer, changed, form=form)[0][:, early], y[:, early])
         if gap > EXACT:
-            return f"position {early} changed when position {later} did (by {gap:.1e}{in_form(form)}): the layer looks ahead"
-    return f"position {early} changed when positions {position} and later did (by {error:.1e}{in_form(form)}): the layer looks ahead"
+            return f"position {early} changed when position {later} did (by {gap:.1e}{how}"
+    return f"position {early} changed when positions {position} and later did (by {error:.1e}{how}"

@@ -35,7 +35,7 @@ POINTS: tuple[tuple[str, tuple[Callable[[Subject], Measure], ...]], ...] = (
 
 @dataclass(frozen=True)
 class PointResult:
-    """One point of the contract: what was measured, the bound, and what it means. ``applicable`` is False where there was nothing to test."""
+    """One point: what was measured, the bound, what it means. Not ``applicable``: there was nothing to test."""
 
     point: int
     name: str
@@ -59,7 +59,7 @@ class PointResult:
 
 
 class ContractError(AssertionError):
-    """A layer breaks the mixer contract. ``results`` has every point that was measured; the message explains those that fail."""
+    """A layer breaks the contract. ``results`` has every point measured; the message explains those that fail."""
 
     def __init__(self, label: str, results: list[PointResult]) -> None:
         failing = [r for r in results if not r.ok]
@@ -106,9 +106,10 @@ def check_mixer(
 ) -> list[PointResult]:
     """Measure the eight points of the mixer contract on a layer.
 
-    ``cls_or_factory``: a class constructed as ``Class(width)``, any function of the width that returns a layer, or a name that
-    :func:`seqmem.mixers.get_mixer` knows. ``points`` chooses some of the eight. Returns one result per point. Raises ContractError with every failing point unless
-    ``raise_on_failure`` is False, and InputError where no layer can be built. Takes a few seconds on one core.
+    ``cls_or_factory``: a class constructed as ``Class(width)``, any function of the width that returns a layer, or a
+    name that :func:`seqmem.mixers.get_mixer` knows. ``points`` chooses some of the eight. Returns one result per point.
+    Raises ContractError with every failing point unless ``raise_on_failure`` is False, and InputError where no layer
+    can be built. Takes a few seconds on one core.
     """
     if strange := set(points) - set(range(1, 9)):
         raise InputError(f"points {sorted(strange)} do not exist, expected numbers from 1 to 8")

@@ -1,8 +1,8 @@
 """Point 6: gradients agree with finite differences in float64, also through the state; finite at 4096 positions.
 
-A derivative along a random direction is compared with a central difference at steps of 1e-5, 1e-6 and 1e-7; the nearest counts, so that a
-kink (of a ReLU, say) between the two sides of one step is no failure. The sequence is read as two pieces, so that the second piece answers
-to the first one only through the state.
+A derivative along a random direction is compared with central differences at steps of 1e-5, 1e-6 and 1e-7; the nearest
+counts, so that a kink (of a ReLU, say) between the two sides of one step is no failure. The sequence is read as two
+pieces, so that the second piece answers to the first one only through the state.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def finite_differences(subject: Subject) -> Measure:
         first, second = subject.noise(BATCH, FIRST, salt=51), subject.noise(BATCH, SECOND, salt=52)
         with torch.no_grad():
             _, start = run(layer, subject.noise(BATCH, PREFIX, salt=53))
-        start = map_state(Tensor.detach, start)
+        start = map_state(lambda t: t.detach().clone(), start)  # moved in place below
         moving = [t for t in tensors(start) if t.is_floating_point() or t.is_complex()]
-        weights = {
+        weights: dict[str, Tensor] = {
             name: p
             for name, p in layer.named_parameters()
             if p.requires_grad and (p.is_floating_point() or p.is_complex())
@@ -48,12 +48,13 @@ def finite_differences(subject: Subject) -> Measure:
             if error > BOUND:
                 if what == "the weights":
                     what = _culprit(both, weights, generator)
-                figures = f"the gradient with respect to {what} is {slope:.3g} along a direction in which y moves by {numeric:.3g}{in_form(form)}"
-                raise Violation(f"{figures}: {_why(layer, what, first, start, slope, form)}", error, BOUND)
+                figures = f"{slope:.3g} along a direction in which y moves by {numeric:.3g}{in_form(form)}"
+                why = _why(layer, what, first, start, slope, form)
+                raise Violation(f"the gradient with respect to {what} is {figures}: {why}", error, BOUND)
             worst = max(worst, error)
         error, slope, numeric = _disagreement(both, moving, generator)
         if error > BOUND:
-            note = "; note: with respect to a tensor of the initial state alone they differ (a detached stabiliser?), through the state they agree"
+            note = ", though not for each tensor of the initial state alone (is a stabiliser detached?)"
     return Measure(f"finite differences {worst:.1e} ≤ {BOUND:.0e}, also through the state{note}", worst, BOUND)
 
 
@@ -65,9 +66,9 @@ def _read_both(layer: nn.Module, first: Tensor, second: Tensor, start: State, fo
 def _disagreement(
     function: Callable[[], list[Tensor]], inputs: list[Tensor], generator: torch.Generator, answers: slice = slice(None)
 ) -> tuple[float, float, float]:
-    """The worst direction's error ``|analytic - numeric| / max(1, |numeric|)`` with both slopes, for ``answers`` of what ``function`` returns.
+    """The worst direction's error ``|analytic - numeric| / max(1, |numeric|)``, and both slopes.
 
-    ``inputs`` are moved in place and put back.
+    ``answers`` are the ones of ``function`` that count; ``inputs`` are moved in place and put back.
     """
     worst = (0.0, 0.0, 0.0)
     if not inputs:
@@ -111,7 +112,7 @@ def _disagreement(
     return worst
 
 
-def _culprit(function: Callable[[], list[Tensor]], weights: dict[str, nn.Parameter], generator: torch.Generator) -> str:
+def _culprit(function: Callable[[], list[Tensor]], weights: dict[str, Tensor], generator: torch.Generator) -> str:
     """The weight whose own gradient is furthest off."""
     return "weight " + repr(max(weights, key=lambda name: _disagreement(function, [weights[name]], generator)[0]))
 
@@ -119,11 +120,11 @@ def _culprit(function: Callable[[], list[Tensor]], weights: dict[str, nn.Paramet
 def _why(layer: nn.Module, what: str, first: Tensor, start: State, slope: float, form: str | None) -> str:
     with torch.no_grad():
         if torch.equal(run(layer, first + 1e-11, start, form=form)[0], run(layer, first, start, form=form)[0]):
-            return (
-                "y does not answer to changes below float32 precision, so something inside is not computed in float64"
-            )
-    if what != "x through the state" or slope != 0.0:
+            return "y does not answer to changes below float32 precision; not all inside is computed in float64"
+    if what != "x through the state":
         return "the backward pass is wrong"
+    if slope != 0.0:
+        return "part of the state is detached, or the backward pass through it is wrong"
     _, state = run(layer, first.clone().requires_grad_(), start, form=form)
     if any(t.requires_grad for t in tensors(state)):
         return "no gradient passes the initial state; it is detached when it is read"
@@ -131,23 +132,22 @@ def _why(layer: nn.Module, what: str, first: Tensor, start: State, slope: float,
 
 
 def finite_at_length(subject: Subject) -> Measure:
-    """One row of 4096 positions in float32 with the weights as constructed: y, the state, what follows, and the gradients."""
-    layer = subject.layer(torch.float32, noise=0.0)
+    """One row of 4096 positions, float32, weights as constructed: y, the state, what follows, and the gradients."""
+    layer = subject.layer(torch.float32, noise=False)
     x = subject.noise(1, LENGTH, salt=54, dtype=torch.float32).requires_grad_()
     y, state = run(layer, x)
     finite = torch.isfinite(y).all(dim=-1)[0]  # (time,)
     if not bool(finite.all()):
         position = int((~finite).nonzero()[0])
         raise Violation(
-            f"y is not finite from position {position} of {LENGTH} on: something overflows or divides by zero at length",
+            f"y is not finite from position {position} of {LENGTH} on: something overflows or divides by zero",
             float("inf"),
             GROWTH,
         )
     with torch.no_grad():
         _, young = run(layer, x[:, :1])
-        may_be_infinite = any(
-            bool(torch.isinf(t).any()) for t in tensors(young)
-        )  # such as the logarithm of an empty memory
+        # An infinity that is there from the first token on is meant, such as the logarithm of an empty memory.
+        may_be_infinite = any(bool(torch.isinf(t).any()) for t in tensors(young))
         for place, t in enumerate(tensors(state)):
             if bool(torch.isnan(t).any()) or (not may_be_infinite and bool(torch.isinf(t).any())):
                 raise Violation(f"state tensor {place} is not finite after {LENGTH} positions", float("inf"), GROWTH)
@@ -157,8 +157,8 @@ def finite_at_length(subject: Subject) -> Measure:
         early, late = y[:, :EARLY].abs().max().item(), y.abs().max().item()
         ratio = late / max(1.0, early)
     if ratio > GROWTH:
-        text = f"|y| grows from {early:.1e} in the first {EARLY} positions to {late:.1e} by position {LENGTH}: the recurrence is unstable"
-        raise Violation(text, ratio, GROWTH)
+        figures = f"from {early:.1e} in the first {EARLY} positions to {late:.1e} by position {LENGTH}"
+        raise Violation(f"|y| grows {figures}: the recurrence is unstable", ratio, GROWTH)
     if y.requires_grad:
         names = ["x", *(repr(name) for name, p in layer.named_parameters() if p.requires_grad)]
         leaves = [x, *(p for p in layer.parameters() if p.requires_grad)]

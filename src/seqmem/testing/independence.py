@@ -1,4 +1,4 @@
-"""Point 3: the rows of a batch do not see each other, and the same call gives the same answer whatever was read in between."""
+"""Point 3: the rows of a batch do not see each other, and the same call gives the same answer at any time."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def rows_apart(subject: Subject) -> Measure:
     more = subject.noise(BATCH, TIME, salt=21)
     changed = torch.cat([x[:1], x[1:] + 1.0])
     for mode in ("eval", "training"):  # batch statistics act in training only
-        layer = subject.layer().train(mode == "training")
         answers = []
         for version in (x, changed):
+            layer = subject.layer().train(mode == "training")
             torch.manual_seed(subject.seed)  # the same dropout for both
             answers.append(_read_twice(layer, version, more))
         error = difference(answers[1][:1], answers[0][:1])
@@ -77,9 +77,7 @@ def repeatable(subject: Subject) -> Measure:
     state = run(layer, x)[1]
     calls["a token after a state"] = (token, state)
     calls["a sequence after a state"] = (other, state)
-    first |= {
-        name: run(layer, *calls[name])[0].clone() for name in ("a token after a state", "a sequence after a state")
-    }
+    first |= {name: run(layer, *call)[0].clone() for name, call in calls.items() if name not in first}
     run(layer, other, run(layer, other + 1.0)[1])  # something else altogether
     worst = 0.0
     for name, call in calls.items():
@@ -90,9 +88,10 @@ def repeatable(subject: Subject) -> Measure:
     for name, t in layer.named_buffers():
         if name in kept and kept[name].shape == t.shape and not torch.equal(kept[name], t):
             raise Violation(
-                f"buffer '{name}' changed while reading in eval mode: memory belongs into the returned state, not on the module"
+                f"buffer '{name}' changed while reading: memory belongs in the returned state, not on the module"
             )
-    note = f"; note: attribute '{name}' keeps something of what was read" if (name := _kept_attribute(subject)) else ""
+    kept_one = _kept_attribute(subject)
+    note = f"; note: attribute '{kept_one}' keeps something of what was read" if kept_one else ""
     return Measure(f"the same call again {worst:.1e}{note}", worst, EXACT)
 
 
@@ -120,7 +119,7 @@ def _kept_attribute(subject: Subject) -> str | None:
 
 
 def plain_tensors(layer: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Tensors that a layer or its parts hold outside ``state_dict``: attributes, also inside lists, tuples, dicts and unregistered modules."""
+    """Tensors outside ``state_dict``: attributes of all parts, also in lists, dicts and unregistered modules."""
 
     def walk(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
         if isinstance(value, Tensor):

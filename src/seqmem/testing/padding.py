@@ -1,10 +1,12 @@
 """Point 4: padding neither writes nor is read, and a reset empties the memory.
 
-The reference for a row is that row alone with its padded positions taken out, and its documents read one by one from an empty state. What
-became of the state is judged by what it answers to a common continuation, since it may be written in another shape.
+The reference for a row is that row alone with its padded positions taken out, and its documents read one by one from an
+empty state. What became of the state is judged by its answer to a common continuation: its shape may differ.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -16,41 +18,46 @@ TIME, PREFIX, AFTER = 21, 5, 6
 PIECES = ((TIME,), (7, 1, 1, 12), (1,) * TIME)
 
 
-def _flags(*rows: str) -> Tensor:
-    """One row per string: '.' is False, anything else True."""
+MASKS = {
+    "left padding": "....xxxxxxxxxxxxxxxxx",
+    "right padding": "xxxxxxxxxxxxxx.......",
+    "holes": "xxx..xxxxxx.xx...xxxx",
+    "no padding": "xxxxxxxxxxxxxxxxxxxxx",
+    "all padding": ".....................",
+    "padding at every other position": ".x.x.x.x.x.x.x.x.x.x.",
+}
+RESETS = {
+    "no reset": ".....................",
+    "reset at 0": "x....................",
+    "reset at 9": ".........x...........",
+    "resets at 4, 5 and 15": "....xx.........x.....",
+    "reset at the last position": "....................x",
+    "reset everywhere": "xxxxxxxxxxxxxxxxxxxxx",
+}
+BOTH = {  # the mask, then the resets
+    "reset on a padded position": ("xxxxxxx...xxxxxxxxxxx", "........x............"),
+    "reset in left padding": ("....xxxxxxxxxxxxxxxxx", "..x.................."),
+    "reset in right padding": ("xxxxxxxxxxxxxx.......", "................x...."),
+    "reset beside a hole": ("xxxx..xxxxxxxxxxxxxxx", "......x...........x.."),
+}
+
+
+def _flags(rows: Iterable[str]) -> Tensor:
+    """(batch, time) bool, one row per string: '.' is False."""
     return torch.tensor([[sign != "." for sign in row] for row in rows])
-
-
-MASK_ROWS = ("left padding", "right padding", "holes", "no padding", "all padding", "padding at every other position")
-MASK = _flags(
-    "....xxxxxxxxxxxxxxxxx", "xxxxxxxxxxxxxx.......", "xxx..xxxxxx.xx...xxxx", "xxxxxxxxxxxxxxxxxxxxx", ".....................", ".x.x.x.x.x.x.x.x.x.x."
-)  # fmt: skip
-RESET_ROWS = (
-    "no reset",
-    "reset at 0",
-    "reset at 9",
-    "resets at 4, 5 and 15",
-    "reset at the last position",
-    "reset everywhere",
-)
-RESET = _flags(
-    ".....................", "x....................", ".........x...........", "....xx.........x.....", "....................x", "xxxxxxxxxxxxxxxxxxxxx"
-)  # fmt: skip
-BOTH_ROWS = ("reset on a padded position", "reset in left padding", "reset in right padding", "reset beside a hole")
-BOTH_MASK = _flags("xxxxxxx...xxxxxxxxxxx", "....xxxxxxxxxxxxxxxxx", "xxxxxxxxxxxxxx.......", "xxxx..xxxxxxxxxxxxxxx")
-BOTH_RESET = _flags("........x............", "..x..................", "................x....", "......x...........x..")
 
 
 def padding(subject: Subject) -> Measure:
     layer = subject.layer()
     if not accepts(layer, "mask"):
         raise Violation("forward() does not accept mask")
-    worst = _compare(subject, layer, MASK, None, MASK_ROWS)
-    x = subject.noise(len(MASK), TIME, salt=30).requires_grad_()
-    y, _ = run(layer, x, mask=MASK)
+    mask = _flags(MASKS.values())
+    worst = _compare(subject, layer, mask, None, tuple(MASKS))
+    x = subject.noise(len(MASKS), TIME, salt=30).requires_grad_()
+    y, _ = run(layer, x, mask=mask)
     leaves = [x, *(p for p in layer.parameters() if p.requires_grad)]
     if y.requires_grad:
-        for gradient in torch.autograd.grad(y[MASK].sum(), leaves, allow_unused=True):
+        for gradient in torch.autograd.grad(y[mask].sum(), leaves, allow_unused=True):
             if gradient is not None and not bool(torch.isfinite(gradient).all()):
                 raise Violation("gradients are not finite where there is padding, though y is")
     return Measure(f"padding {worst:.1e} ≤ {EXACT:.0e} (left, right, holes, all)", worst, EXACT)
@@ -60,10 +67,11 @@ def resets(subject: Subject) -> Measure:
     layer = subject.layer()
     if not accepts(layer, "reset"):
         raise Violation("forward() does not accept reset")
-    worst = _compare(subject, layer, None, RESET, RESET_ROWS)
+    worst = _compare(subject, layer, None, _flags(RESETS.values()), tuple(RESETS))
     if not accepts(layer, "mask"):
         return Measure(f"resets {worst:.1e} ≤ {EXACT:.0e}", worst, EXACT)
-    worst = max(worst, _compare(subject, layer, BOTH_MASK, BOTH_RESET, BOTH_ROWS))
+    mask, reset = (_flags(rows) for rows in zip(*BOTH.values(), strict=True))
+    worst = max(worst, _compare(subject, layer, mask, reset, tuple(BOTH)))
     return Measure(f"resets {worst:.1e} ≤ {EXACT:.0e}, also in padding", worst, EXACT)
 
 
@@ -78,22 +86,14 @@ def _compare(
     prefix = subject.noise(len(rows), PREFIX, salt=31)
     after = subject.noise(len(rows), AFTER, salt=32)
     worst = 0.0
-    for kind in ("empty", "non-empty"):
-        start = None if kind == "empty" else run(layer, prefix)[1]
+    for kind in ("an empty", "a non-empty"):
+        start = None if kind == "an empty" else run(layer, prefix)[1]
         wanted = []
         for row in range(len(rows)):
             one = slice(row, row + 1)
-            own_start = None if kind == "empty" else run(layer, prefix[one])[1]
-            wanted.append(
-                _alone(
-                    layer,
-                    x[one],
-                    own_start,
-                    None if mask is None else mask[row],
-                    None if reset is None else reset[row],
-                    after[one],
-                )
-            )
+            own_start = None if kind == "an empty" else run(layer, prefix[one])[1]
+            own_mask, own_reset = (None if flags is None else flags[row] for flags in (mask, reset))
+            wanted.append(_alone(layer, x[one], own_start, own_mask, own_reset, after[one]))
         for form in subject.every_form():
             for pieces in PIECES:
                 y, state = run_pieces(layer, x, start, pieces, mask=mask, reset=reset, form=form)
@@ -109,9 +109,9 @@ def _compare(
                     if error > EXACT:
                         what = "y at real positions differs" if in_y > EXACT else "what is read afterwards differs"
                         cut = "" if len(pieces) == 1 else ", read in pieces"
-                        why = _why(subject, layer, x, start, mask, reset, after, form)
+                        why = _why(layer, x, start, mask, reset, after, form)
                         raise Violation(
-                            f"{name}: {what} by {error:.1e}{in_form(form)} (from an {kind} state{cut}): {why}",
+                            f"{name}: {what} by {error:.1e}{in_form(form)} (from {kind} state{cut}): {why}",
                             error,
                             EXACT,
                         )
@@ -122,7 +122,7 @@ def _compare(
 def _alone(
     layer: nn.Module, x: Tensor, state: State, mask: Tensor | None, reset: Tensor | None, after: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """One row (1, time, width) document by document without its padding: y at real positions, and y of the continuation."""
+    """One row (1, time, width) by documents and without its padding: y at real positions, and y of the continuation."""
     begins = [0] if reset is None else sorted({0, *reset.nonzero().flatten().tolist()})
     ys = [x[:, :0]]
     for begin, end in zip(begins, [*begins[1:], TIME], strict=True):
@@ -136,7 +136,6 @@ def _alone(
 
 
 def _why(
-    subject: Subject,
     layer: nn.Module,
     x: Tensor,
     start: State,
@@ -162,10 +161,9 @@ def _why(
     plain = run(layer, x, start, form=form)[0]
     ignored = difference(run(layer, x, start, mask=mask, form=form)[0], plain) == 0
     changed = torch.where(mask[..., None], x, x + 1.0)
-    if difference(answer(changed, mask, None), answer(x, mask, None)) > EXACT:
-        return (
-            "the mask is ignored"
-            if ignored
-            else "what stands at padded positions is written to the memory or read from it"
-        )
+    leaks = difference(answer(changed, mask, None), answer(x, mask, None)) > EXACT
+    if leaks and ignored:
+        return "the mask is ignored"
+    if leaks:
+        return "what stands at padded positions is written to the memory or read from it"
     return "nothing leaks from padding, but it takes up time (decay, positions or a window move on)"

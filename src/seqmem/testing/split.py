@@ -1,4 +1,4 @@
-"""Point 1: any cut of the sequence into pieces gives the same y and final state, from an empty and a non-empty state, in every form."""
+"""Point 1: any cut of the sequence gives the same y and final state, from an empty state or not, in every form."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def split_invariance(subject: Subject) -> Measure:
     long = _worst(subject, torch.float64, EXACT, LONG, LONG_CUTS)
     single = _worst(subject, torch.float32, SINGLE, TIME, FEW_CUTS)
     cuts = f"{len(CUTS) + len(LONG_CUTS)} cuts" + (f" × {len(subject.forms)} forms" if subject.forms else "")
-    text = f"{max(double, long):.1e} ≤ {EXACT:.0e} (float64), {single:.1e} ≤ {SINGLE:.0e} (float32); {cuts}, empty and non-empty state"
-    return Measure(text, max(double, long), EXACT)
+    figures = f"{max(double, long):.1e} ≤ {EXACT:.0e} (float64), {single:.1e} ≤ {SINGLE:.0e} (float32)"
+    return Measure(f"{figures}; {cuts}, empty and non-empty state", max(double, long), EXACT)
 
 
 def _worst(subject: Subject, dtype: torch.dtype, bound: float, time: int, cuts: tuple[tuple[int, ...], ...]) -> float:
@@ -59,10 +59,10 @@ def _worst(subject: Subject, dtype: torch.dtype, bound: float, time: int, cuts: 
             map_state(Tensor.detach, part) for part in run(layer, x, start)
         )  # recorded for gradients, as in training
         with torch.no_grad():
-            if start is None and callable(getattr(layer, "initial_state", None)):
-                y, _ = run(layer, x, layer.initial_state(BATCH))
+            if start is None and callable(begin := getattr(layer, "initial_state", None)):
+                y, _ = run(layer, x, begin(BATCH))
                 if (error := difference(y, whole)) > bound:
-                    text = f"y from initial_state({BATCH}) differs by {error:.1e} from y without a state: it is not the empty memory"
+                    text = f"y from initial_state() and y without a state differ by {error:.1e}: it is not empty"
                     raise Violation(text, error, bound)
             for form in subject.every_form():
                 for pieces in ((time,), *cuts):
@@ -73,8 +73,8 @@ def _worst(subject: Subject, dtype: torch.dtype, bound: float, time: int, cuts: 
                     if error > bound:
                         where = _where(y, whole, pieces, bound) if in_y > bound else "the final state differs"
                         why = _why(layer, x, start, pieces, warm, error, dtype)
-                        text = f"{where} by {error:.1e} > {bound:.0e} ({name_of(dtype)}{in_form(form)}, from {kind} state): {why}"
-                        raise Violation(text, error, bound)
+                        which = f"{name_of(dtype)}{in_form(form)}, from {kind} state"
+                        raise Violation(f"{where} by {error:.1e} > {bound:.0e} ({which}): {why}", error, bound)
                     worst = max(worst, error)
     return worst
 
@@ -99,12 +99,11 @@ def _why(
 ) -> str:
     """What to look for, from three more calls."""
     if len(pieces) == 1:
-        again = run(layer, x, start)[0]
-        if difference(run(layer, x, start)[0], again) > 0:
+        if difference(run(layer, x, start)[0], run(layer, x, start)[0]) > 0:
             return "the same call does not give the same answer"
         return "the forms are not equal, or recording gradients changes the answer"
     if dtype == torch.float64 and error < 1e-4:
-        return "equal to float32 precision only; something inside is computed in float32"
+        return "equal to float32 precision only; is something inside computed in float32?"
     try:
         empty = run(layer, x)[0]
         unread = difference(run(layer, x, warm)[0], empty) == 0

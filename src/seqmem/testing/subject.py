@@ -1,4 +1,4 @@
-"""The layer under test: fresh seeded copies of it, a call that inspects what comes back, and how answers are compared."""
+"""The layer under test: fresh seeded copies of it, a call that inspects what comes back, how answers are compared."""
 
 from __future__ import annotations
 
@@ -46,27 +46,37 @@ def one_line(error: BaseException) -> str:
 
 
 class Subject:
-    """Builds copies of the layer. ``target`` is a name, a class or a function of the width; InputError where none can be built."""
+    """Builds copies of a layer from a name, a class or a function of the width; InputError where it cannot."""
 
     def __init__(self, target: str | Callable[[int], nn.Module], width: int, seed: int) -> None:
         if not isinstance(width, int) or isinstance(width, bool) or width < 1:
             raise InputError(f"width is {width!r}, expected a whole number of at least 1")
-        if isinstance(target, str):
-            self.label, self.make = target, get_mixer(target)
-        elif isinstance(target, nn.Module) or not callable(target):
-            raise InputError(
-                f"given an instance of {type(target).__name__}, expected a class or a function of the width that builds the layer"
-            )
-        else:
-            self.label, self.make = getattr(target, "__qualname__", repr(target)), target
         self.width = width
         self.seed = seed
+        self.make: Callable[[int], nn.Module]
+        if isinstance(target, str):
+            self.label = target
+            self.make = get_mixer(target)
+        elif isinstance(target, nn.Module) or not callable(target):
+            raise InputError(
+                f"given an instance of {type(target).__name__}, expected a class or a function of the width"
+            )
+        else:
+            self.label = getattr(target, "__qualname__", repr(target))
+            self.make = target
         layer = self._build(seed)
         self.memory: Any = getattr(layer, "memory", None)
         self.causal = bool(getattr(layer, "causal", True))
         declared = getattr(layer, "forms", ())
-        self.forms: tuple[str, ...] = (declared,) if isinstance(declared, str) else tuple(declared)
+        if not (isinstance(declared, (tuple, list)) and all(isinstance(form, str) for form in declared)):
+            raise InputError(
+                f"{self.label}.forms is {declared!r}, expected a tuple of names such as ('parallel', 'recurrent')"
+            )
+        self.forms = tuple(declared)
         self.takes_form = accepts(layer, "form")
+        self.noise_scale = NOISE
+        if not self._finite():  # noise drives the weights out of their domain
+            self.noise_scale = 0.0
 
     def _build(self, seed: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
@@ -75,33 +85,28 @@ class Subject:
                 layer = self.make(self.width)
             except Exception as error:
                 raise InputError(
-                    f"{self.label}({self.width}) raised {one_line(error)}; a layer is constructed as Class(width), all else with a default"
+                    f"{self.label}({self.width}) raised {one_line(error)}; expected a layer from Class(width) alone"
                 ) from error
         if not isinstance(layer, nn.Module):
             raise InputError(f"{self.label}({self.width}) gave {type(layer).__name__}, expected a torch.nn.Module")
         return layer.eval()
 
-    def layer(self, dtype: torch.dtype = torch.float64, *, noise: float = NOISE, copy: int = 0) -> nn.Module:
-        """A fresh layer in eval mode. ``copy`` numbers layers of different weights."""
+    def layer(self, dtype: torch.dtype = torch.float64, *, noise: bool = True, copy: int = 0) -> nn.Module:
+        """A fresh layer in eval mode, its weights moved by ``noise``. ``copy`` numbers layers of different weights."""
         layer = cast(self._build(self.seed + copy), dtype)
-        if noise:
-            before = {name: p.detach().clone() for name, p in layer.named_parameters() if not is_lazy(p)}
-            generator = self.generator(1000 + copy)
-            with torch.no_grad():
-                for p in layer.parameters():
-                    if not is_lazy(p) and (p.is_floating_point() or p.is_complex()):
-                        p.add_(noise * torch.randn(p.shape, generator=generator, dtype=p.dtype))
-            if not self._finite(layer, dtype):
-                return self.layer(dtype, noise=0.0, copy=copy) if before else layer
+        generator = self.generator(1000 + copy)
+        with torch.no_grad():
+            for p in layer.parameters() if noise else ():
+                if not is_lazy(p) and (p.is_floating_point() or p.is_complex()):
+                    p.add_(self.noise_scale * torch.randn(p.shape, generator=generator, dtype=p.dtype))
         return layer
 
-    def _finite(self, layer: nn.Module, dtype: torch.dtype) -> bool:
+    @torch.no_grad()
+    def _finite(self) -> bool:
         try:
-            with torch.no_grad():
-                y, _ = run(layer, self.noise(1, 8, dtype=dtype))
+            return bool(torch.isfinite(run(self.layer(), self.noise(1, 8))[0]).all())
         except Violation:
-            return True  # let the points say what is wrong
-        return bool(torch.isfinite(y).all())
+            return True  # the points will say what is wrong
 
     def generator(self, salt: int = 0) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed * 7919 + salt)
@@ -117,7 +122,10 @@ class Subject:
 
 def accepts(layer: nn.Module, keyword: str) -> bool:
     """Whether ``layer.forward`` can be given ``keyword``."""
-    parameters = inspect.signature(layer.forward).parameters
+    try:
+        parameters = inspect.signature(layer.forward).parameters
+    except (TypeError, ValueError):  # not written in Python: the call will tell
+        return True
     return keyword in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
@@ -139,7 +147,7 @@ def run(
     reset: Tensor | None = None,
     form: str | None = None,
 ) -> tuple[Tensor, State]:
-    """``layer(x, state, ...)``, or a Violation that says how the call or what it returned is not as the contract says."""
+    """``layer(x, state, ...)``, or a Violation that says what is wrong with the call or with what it returned."""
     keywords: dict[str, Any] = {"mask": mask, "reset": reset, "form": form}
     keywords = {name: value for name, value in keywords.items() if value is not None}
     for name in keywords:
@@ -199,7 +207,7 @@ def run_pieces(
 
 
 def difference(a: Tensor, b: Tensor) -> float:
-    """``max |a - b| / max(1, max |b|)``; infinite where a number is missing on one side only, or whole numbers differ."""
+    """``max |a - b| / max(1, max |b|)``; infinite where shapes or whole numbers differ, or one side is not a number."""
     if a.shape != b.shape:
         return float("inf")
     if a.numel() == 0 or torch.equal(a, b):

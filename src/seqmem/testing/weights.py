@@ -19,6 +19,11 @@ BATCH, TIME, BOUND = 2, 23, 1e-12
 def round_trip(subject: Subject) -> Measure:
     """Saved from one layer, loaded into another that was drawn with another seed: both answer alike."""
     saved, loaded = subject.layer(copy=0), subject.layer(copy=1)
+    hidden = _trained_outside(saved)
+    if hidden:
+        raise Violation(
+            f"'{hidden}' asks for gradients but is not in state_dict(): make it an nn.Parameter of a registered module"
+        )
     x, more = subject.noise(BATCH, TIME, salt=60), subject.noise(BATCH, TIME, salt=61)
     y, state = run(saved, x)
     with tempfile.TemporaryDirectory() as folder:
@@ -28,18 +33,13 @@ def round_trip(subject: Subject) -> Measure:
             load_model(loaded, path)
         except Exception as error:
             raise Violation(f"safetensors raised {one_line(error)}") from error
-    hidden = _trained_outside(saved)
-    if hidden:
-        raise Violation(
-            f"'{hidden}' asks for gradients but is not in state_dict(): make it an nn.Parameter, or register the module that holds it"
-        )
     y_loaded, state_loaded = run(loaded, x)
-    error = max(difference(y_loaded, y), difference(run(loaded, more, state_loaded)[0], run(saved, more, state)[0]))
-    if error > BOUND:
+    gap = max(difference(y_loaded, y), difference(run(loaded, more, state_loaded)[0], run(saved, more, state)[0]))
+    if gap > BOUND:
         raise Violation(
-            f"a second layer with the saved weights differs by {error:.1e}: {_missing(saved, loaded)}", error, BOUND
+            f"a second layer with the saved weights differs by {gap:.1e}: {_missing(saved, loaded)}", gap, BOUND
         )
-    return Measure(f"safetensors round trip {error:.1e} ≤ {BOUND:.0e}", error, BOUND)
+    return Measure(f"safetensors round trip {gap:.1e} ≤ {BOUND:.0e}", gap, BOUND)
 
 
 def _trained_outside(layer: nn.Module) -> str | None:
