@@ -1,9 +1,9 @@
 """Runs torch's recurrent kernels over rows with padding and resets, without a loop over time.
 
-Every row is cut at its resets into documents, padding is left out, and documents of about the same length, to a factor of
-two, run side by side: at most 1 + log2(time) calls of the kernel, over at most twice the real positions. Only the first
-document of a row starts from the row's state. (Torch's own packed sequences would do, but the backward pass of its LSTM
-takes time quadratic in their length on a CPU.)
+Every row is cut at its resets into documents, padding is left out, and documents of about the same length, to a factor
+of two, run side by side: at most 1 + log2(time) calls of the kernel, over at most twice the real positions. Only the
+first document of a row starts from the row's state. (Torch's own packed sequences would do, but the backward pass of
+its LSTM takes time quadratic in their length on a CPU.)
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ def run_documents(
 ) -> tuple[Tensor, Hidden]:
     """(every hidden vector (batch, time, hidden), state after the last position); zeros stand at padding.
 
-    engine: one layer, one direction, batch first. cell: the same equations for one step, which is cheaper when time is 1. Computed in the
-    dtype of the weights, also under autocast, since the state adds up over time.
+    engine: one layer, one direction, batch first. cell: the same equations for one step, cheaper when time is 1. Under
+    autocast all of it runs in the dtype of the weights, since the rounding errors of a state add up over time.
     """
-    weights, given = engine.all_weights[0], x.dtype
-    dtype = weights[0].dtype
-    with torch.autocast(x.device.type, enabled=False):
-        x, state = x.to(dtype), tuple(part.to(dtype) for part in state)
-        if x.shape[1] == 1:
-            h, state = _one_step(weights, cell, x[:, 0], state, mask, reset)
-            h = h[:, None].clone()  # y may be changed in place, the state not
-        elif mask is None and reset is None:
-            h, state = _call(engine, x, state)
-        else:
-            h, state = _by_length(engine, x, state, mask, reset)
-    return h.to(given), state
+    weights = engine.all_weights[0]
+    if torch.is_autocast_enabled(x.device.type):
+        dtype = weights[0].dtype
+        with torch.autocast(x.device.type, enabled=False):
+            h, state = run_documents(engine, cell, x.to(dtype), tuple(part.to(dtype) for part in state), mask, reset)
+        return h.to(x.dtype), state
+    if x.shape[1] == 1:
+        h, state = _one_step(weights, cell, x[:, 0], state, mask, reset)
+        return h[:, None].clone(), state  # y may be changed in place, the state not
+    if mask is None and reset is None:
+        return _call(engine, x, state)
+    return _by_length(engine, x, state, mask, reset)
 
 
 def _call(engine: nn.RNNBase, x: Tensor, state: Hidden) -> tuple[Tensor, Hidden]:
@@ -93,7 +93,9 @@ def _by_length(
         these = (size == at_most).nonzero()[:, 0]
         step = torch.arange(int(length[these].max()), device=x.device)
         real = step < length[these, None]  # (documents, steps)
-        token = place[(start[these, None] + step).clamp(max=len(place) - 1)]  # behind the end: any, it is never looked at
+        # Behind the end of a document any token will do: nothing looks there.
+        within = (start[these, None] + step).clamp(max=len(place) - 1)
+        token = place[within]
         xs = x.flatten(0, 1).index_select(0, token.flatten()).unflatten(0, token.shape)  # (documents, steps, width)
         begin = tuple(part[owner[these]].masked_fill(~is_first[these, None], 0) for part in state)
         ys, ends = _padded(engine, xs, begin, real)
@@ -109,8 +111,7 @@ def _padded(engine: nn.RNNBase, x: Tensor, state: Hidden, real: Tensor) -> tuple
         # The kernel returns the cell after the last step only. One more input, 1 at padding, shuts the input gate and
         # opens the forget gate there, both exactly, so that the cell stays as the last real step left it.
         w, u, b, c = engine.all_weights[0]
-        input_gate, forget_gate = torch.eye(4, dtype=x.dtype, device=x.device)[:2].repeat_interleave(engine.hidden_size, 1)
-        hold = 1e4 * (forget_gate - input_gate)
+        hold = x.new_tensor([-1e4, 1e4, 0, 0]).repeat_interleave(engine.hidden_size)  # gates i, f, g, o
         flagged = torch.cat([x, (~real)[..., None].to(x.dtype)], -1)
         start = [part[None] for part in state]
         y, _, cell = torch.lstm(

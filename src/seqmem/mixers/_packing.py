@@ -1,7 +1,8 @@
 """Padding and documents inside a batch, for layers whose kernels know neither.
 
-A position that is padding must be as if it were not there. So every row is reordered: its real positions first, in their order, the padding
-behind them, where a causal layer never looks back at it. Documents (what lies between two resets) are told apart by a number.
+A position that is padding must be as if it were not there. So every row is reordered: its real positions first, in
+their order, the padding behind them, where a causal layer never looks back at it. Documents (what lies between two
+resets) are told apart by a number.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ def check_state(state: State, x: Tensor, owner: str) -> None:
     if state is not None:
         sizes = {part.shape[0] for part in tensors(state)}
         if sizes != {x.shape[0]}:
-            raise InputError(f"{owner}: the state holds {sorted(sizes)} rows, expected {x.shape[0]}, the batch size of x")
+            raise InputError(
+                f"{owner}: the state holds {sorted(sizes)} rows, expected {x.shape[0]}, the batch size of x"
+            )
 
 
 def one_at_a_time(
@@ -70,7 +73,10 @@ def one_at_a_time(
     for t in range(x.shape[1]):
         now = slice(t, t + 1)
         y, state = mixer(
-            x[:, now], state, mask=None if mask is None else mask[:, now], reset=None if reset is None else reset[:, now]
+            x[:, now],
+            state,
+            mask=None if mask is None else mask[:, now],
+            reset=None if reset is None else reset[:, now],
         )
         ys.append(y)
     return torch.cat(ys, 1), state

@@ -15,8 +15,8 @@ def rotary_tables(position: Tensor, size: int, base: float, like: Tensor) -> tup
     """The cosines and signed sines that :func:`rotate` takes, (*position.shape, size) each.
 
     position: whole numbers. size: of one head, even. Channel i is paired with channel i + size/2 (the layout of Llama's
-    weights) and turns by position * base^(-2i/size). The angle is computed in float64 wherever the device has it, so that
-    positions far beyond a million keep their angle; the tables are float64 for a float64 ``like``, else float32.
+    weights) and turns by position * base^(-2i/size). The angle is computed in float64 wherever the device has it, so
+    that positions far beyond a million keep their angle; the tables are float64 for a float64 ``like``, else float32.
     """
     precise = torch.float32 if like.device.type == "mps" else torch.float64
     frequency = torch.tensor(_frequencies(size, base), dtype=precise, device=like.device)

@@ -15,7 +15,10 @@ from seqmem.mixers.base import split_heads
 
 
 class AttentionState(NamedTuple):
-    """Keys and values read so far. Every row's entries stand at the right end, in order; what is left of them is not valid and zero."""
+    """Keys and values read so far.
+
+    Every row's entries stand at the right end, in order; what is left of them is not valid and zero.
+    """
 
     key: Tensor  # (batch, kv_heads, read, head), turned by their rotary positions
     value: Tensor  # (batch, kv_heads, read, head)
@@ -31,8 +34,8 @@ def check_heads(width: int, heads: int, kv_heads: int | None, rope_base: float, 
     size = split_heads(width, heads, owner)
     if size % 2:
         raise InputError(
-            f"{owner}: width {width} over {heads} heads gives heads of size {size}, expected an even size for rotary positions; "
-            f"choose a width that is a multiple of {2 * heads} or set heads="
+            f"{owner}: width {width} over {heads} heads gives heads of size {size}, "
+            f"expected an even size for rotary positions; choose a multiple of {2 * heads} as width or set heads="
         )
     kv_heads = heads if kv_heads is None else kv_heads
     if heads % kv_heads:
@@ -53,7 +56,7 @@ def empty_state(batch_size: int, kv_heads: int, read: int, size: int, like: Tens
 
 
 def project(qkv: nn.Linear, x: Tensor, position: Tensor, heads: int, size: int, base: float) -> tuple[Tensor, ...]:
-    """Query (batch, heads, time, head), key and value (batch, kv_heads, time, head); query and key turned by ``position``.
+    """Query (batch, heads, time, head), key and value (batch, kv_heads, time, head); the first two turned.
 
     qkv: one map to the queries of all heads, then all keys, then all values. position: (time,) or (batch, time).
     """
@@ -70,7 +73,7 @@ def project(qkv: nn.Linear, x: Tensor, position: Tensor, heads: int, size: int, 
 def extended(
     packing: Packing, state: AttentionState | None, key: Tensor, value: Tensor, like: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(key, value, valid) with the entries of ``state`` first, in the dtype of ``like`` and in memory nothing else shares."""
+    """(key, value, valid), entries of ``state`` first, in the dtype of ``like``, in memory that nothing else shares."""
     batch, _, time, _ = key.shape
     valid = key.new_ones(batch, time, dtype=torch.bool) if packing.real is None else packing.real
     if state is None:
@@ -98,9 +101,10 @@ def is_decoding(packing: Packing, state: AttentionState | None, x: Tensor) -> bo
 
 
 def positions(packing: Packing, past: Tensor | None, x: Tensor) -> tuple[Tensor, Tensor]:
-    """(position of every token, position after the last): tokens since the last reset, counted on from ``past`` (batch,).
+    """(position of every token, position after the last): tokens since the last reset.
 
-    The first is (time,) where it is the same for every row, else (batch, time); the second is (batch,).
+    past: (batch,), where the count stood before. The first result is (time,) where it is the same for every
+    row, else (batch, time); the second is (batch,).
     """
     batch, time, _ = x.shape
     plain = packing.order is None and packing.document is None
@@ -122,7 +126,7 @@ def positions(packing: Packing, past: Tensor | None, x: Tensor) -> tuple[Tensor,
 
 
 def tags(packing: Packing, state: AttentionState | None, x: Tensor) -> Tensor:
-    """(batch or 1, read + time) int64: entries of one row see each other only where these agree. -1: nothing is there."""
+    """(batch or 1, read + time) int64: entries of a row see each other only where these agree; -1 where nothing is."""
     batch, time, _ = x.shape
     new = packing.document
     if state is None:
@@ -134,7 +138,7 @@ def tags(packing: Packing, state: AttentionState | None, x: Tensor) -> Tensor:
 def updated(
     packing: Packing, key: Tensor, value: Tensor, valid: Tensor, position: Tensor, read: int | None
 ) -> AttentionState:
-    """The state after this call. key, value: (batch, kv_heads, entries, head), valid: (batch, entries), of :func:`extended`.
+    """The state after this call. key, value (batch, kv_heads, entries, head), valid (batch, entries): as extended.
 
     Keeps the newest ``read`` entries of the current document, or all of them when None; drops padding and what a reset
     made unreachable.
@@ -155,7 +159,11 @@ def updated(
         key, value = key.gather(2, index).masked_fill(blank, 0), value.gather(2, index).masked_fill(blank, 0)
     if read is not None and key.shape[2] > read:
         start = key.shape[2] - read
-        key, value, keep = key[:, :, start:].contiguous(), value[:, :, start:].contiguous(), keep[:, start:].contiguous()
+        key, value, keep = (
+            key[:, :, start:].contiguous(),
+            value[:, :, start:].contiguous(),
+            keep[:, start:].contiguous(),
+        )
     elif read is not None and key.shape[2] < read:
         room = read - key.shape[2]
         key, value, keep = F.pad(key, (0, 0, room, 0)), F.pad(value, (0, 0, room, 0)), F.pad(keep, (room, 0))
@@ -168,7 +176,10 @@ def merge(y: Tensor, out: nn.Linear) -> Tensor:
 
 
 def explicit_weights(query: Tensor, key: Tensor, allowed: Tensor) -> Tensor:
-    """The softmax matrix (batch, heads, time, time) itself. allowed: (batch or 1, time, time) bool; a row with nothing to see is zero."""
+    """The softmax matrix itself, (batch, heads, time, time).
+
+    allowed: (batch or 1, time, time) bool; a row with nothing to see is zero.
+    """
     key = key.repeat_interleave(query.shape[1] // key.shape[1], 1)
     score = query @ key.mT / query.shape[-1] ** 0.5
     hidden = ~allowed[:, None]
@@ -178,7 +189,8 @@ def explicit_weights(query: Tensor, key: Tensor, allowed: Tensor) -> Tensor:
 def explicit_allowed(x: Tensor, mask: Tensor | None, reset: Tensor | None, window: int | None) -> tuple[Tensor, Tensor]:
     """(allowed (batch, time, time) bool, position (batch, time)), with every position left where it is.
 
-    Position t sees position s when s is real, not later, in the same document and, given a window, fewer than ``window`` real positions back.
+    Position t sees position s when s is real, not later, in the same document and, given a window, fewer than
+    ``window`` real positions back.
     """
     real = x.new_ones(x.shape[:2], dtype=torch.bool) if mask is None else mask
     count = real.cumsum(1)
@@ -193,7 +205,7 @@ def explicit_allowed(x: Tensor, mask: Tensor | None, reset: Tensor | None, windo
 
 
 def read_values(qkv: nn.Linear, out: nn.Linear, x: Tensor, attention: Tensor, size: int) -> Tensor:
-    """y (batch, time, width) = out(heads side by side of attention_h @ value_h), attention (batch, heads, time, time)."""
+    """y (batch, time, width): the output projection of attention_h @ value_h, all heads side by side."""
     heads = attention.shape[1]
     value = qkv(x).unflatten(-1, (-1, size)).transpose(1, 2)[:, heads:].chunk(2, 1)[1]
     return merge(attention @ value.repeat_interleave(heads // value.shape[1], 1), out)

@@ -1,7 +1,7 @@
 """Causal softmax attention with rotary positions: the layer that forgets nothing and pays for it by a state that grows.
 
-Attention Is All You Need (2017), arXiv 1706.03762. Rotary positions: RoFormer (2021), arXiv 2104.09864. Shared keys and values: GQA (2023),
-arXiv 2305.13245.
+Attention Is All You Need (2017), arXiv 1706.03762. Rotary positions: RoFormer (2021), arXiv 2104.09864. Shared keys and
+values: GQA (2023), arXiv 2305.13245.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from seqmem.mixers.base import Mixer
 class Attention(Mixer):
     """y_t = W_o [ sum_{s <= t} softmax_s( q_t . k_s / sqrt(head) ) v_s ]_heads, with q and k turned by their positions.
 
-    width: divisible by ``heads`` into heads of even size. kv_heads: groups of query heads that share keys and values; default ``heads``.
-    rope_base: the longest wavelength is about 2 pi rope_base positions. No biases.
+    width: divisible by ``heads`` into heads of even size. kv_heads: groups of query heads that share keys and values;
+    default ``heads``. rope_base: the longest wavelength is about 2 pi rope_base positions. No biases.
 
-    Form "auto" is "parallel", for any time: the whole call at once through ``scaled_dot_product_attention``. From an empty state and without
-    resets nothing of size time^2 is held (padding is moved out of the way first); else a boolean matrix (batch, time, read + time) is.
+    Form "auto" is "parallel", for any time: the whole call at once through ``scaled_dot_product_attention``. From an
+    empty state and without resets nothing of size time^2 is held (padding is moved out of the way first); else a
+    boolean matrix (batch, time, read + time) is. "recurrent": one position at a time.
 
-    State: :class:`AttentionState`, linear in the tokens read. Padding is not stored, and a reset drops what came before it: ``read`` is the
-    longest current document among the rows. One decoded token copies the state once, since states are never changed in place.
+    State: :class:`AttentionState`, linear in the tokens read. Padding is not stored, and a reset drops what came before
+    it: ``read`` is the longest current document among the rows. One decoded token copies the state once, since states
+    are never changed in place.
     """
 
     memory: ClassVar[str] = "linear"
@@ -74,14 +76,20 @@ class Attention(Mixer):
         return to_place(packing, softmax.merge(y, self.out)), state
 
     def attention(self, x: Tensor, *, mask: Tensor | None = None, reset: Tensor | None = None) -> Tensor:
-        """The softmax weights A (batch, heads, time, time) from an empty state; row t sums to 1, or is 0 where nothing may be seen."""
+        """The softmax weights A (batch, heads, time, time) from an empty state.
+
+        Row t sums to 1, or is 0 where nothing may be seen.
+        """
         self.check_input(x, mask, reset, "auto")
         allowed, position = softmax.explicit_allowed(x, mask, reset, None)
         query, key, _ = softmax.project(self.qkv, x, position, self.heads, self.head, self.rope_base)
         return softmax.explicit_weights(query, key, allowed)
 
     def read(self, x: Tensor, attention: Tensor) -> Tensor:
-        """y = out(concat_h A_h V_h): what the layer reads through the weights A (batch, heads, time, time); values come from x."""
+        """y = out(concat_h A_h V_h): what is read through the weights A (batch, heads, time, time), values from x.
+
+        ``read(x, attention(x))`` is the y of ``forward``.
+        """
         return softmax.read_values(self.qkv, self.out, x, attention, self.head)
 
 

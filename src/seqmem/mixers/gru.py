@@ -17,13 +17,16 @@ class GRUState(NamedTuple):
 
 
 class GRU(Mixer):
-    """h_t = z * h_{t-1} + (1 - z) * n, where n = tanh(W_n x_t + b_n + r * (U_n h_{t-1} + c_n)) and r, z = sigmoid(W x_t + b + U h_{t-1} + c).
+    """h_t = z * h_{t-1} + (1 - z) * tanh(W_n x_t + b_n + r * (U_n h_{t-1} + c_n)).
 
-    The weights are those of ``nn.GRU`` (attribute ``gru``; the paper gates h before U_n, torch after it). hidden: size of h, default
-    ``width``; then y_t is h_t itself, else y = W_o h.
+    The gates r and z are sigmoid(W x_t + b + U h_{t-1} + c), each with weights of its own.
 
-    Form "auto" is "parallel", for any time: torch's sequence kernel (its cell for a single position). "recurrent": the cell, position by
-    position. Both run in the dtype of the weights, also under autocast.
+    The weights are those of ``nn.GRU`` (attribute ``gru``; the paper gates h before U_n, torch after it). hidden: size
+    of h, default ``width``; then y_t is h_t itself, else y = W_o h.
+
+    Form "auto" is "parallel", for any time: torch's sequence kernel (its cell for a single position). "recurrent": the
+    cell, position by position. Under autocast both run in
+    the dtype of the weights.
     """
 
     def __init__(self, width: int, *, hidden: int | None = None) -> None:

@@ -21,10 +21,12 @@ from seqmem.mixers.base import Mixer
 class LocalAttention(Mixer):
     """Attention in which position t sees itself and the ``window`` - 1 positions before it; padding is not counted.
 
-    width: divisible by ``heads`` into heads of even size. kv_heads: groups of query heads that share keys and values; default ``heads``.
+    width: divisible by ``heads`` into heads of even size. kv_heads: groups of query heads that share keys and values;
+    default ``heads``.
 
-    Form "auto" is "parallel", for any time: queries in blocks of ``window``, each against its own and the previous block, so cost and memory
-    are linear in time (from an empty state and up to ``window`` positions: one plain causal call).
+    Form "auto" is "parallel", for any time: queries in blocks of ``window``, each against its own and the previous
+    block, so cost and memory are linear in time (from an empty state and up to ``window`` positions: one plain causal
+    call). "recurrent": one position at a time.
 
     State: :class:`AttentionState` with exactly ``window`` - 1 entries from the beginning, those not yet read not valid.
     """
@@ -88,7 +90,10 @@ class LocalAttention(Mixer):
         return softmax.explicit_weights(query, key, allowed)
 
     def read(self, x: Tensor, attention: Tensor) -> Tensor:
-        """y = out(concat_h A_h V_h): what the layer reads through the weights A (batch, heads, time, time); values come from x."""
+        """y = out(concat_h A_h V_h): what is read through the weights A (batch, heads, time, time), values from x.
+
+        ``read(x, attention(x))`` is the y of ``forward``.
+        """
         return softmax.read_values(self.qkv, self.out, x, attention, self.head)
 
 
@@ -105,7 +110,7 @@ def banded_attention(query: Tensor, key: Tensor, value: Tensor, tag: Tensor, win
     lead = 0 if blocks == 1 else 1  # one entry in front, so that entries too come in whole blocks
 
     def spans(x: Tensor) -> Tensor:
-        """What the queries of one block see together: (batch, kv_heads, entries, head) -> (batch * blocks, kv_heads, span, head)."""
+        """(batch, kv_heads, entries, head) -> (batch * blocks, kv_heads, span, head): what each block may see."""
         if blocks == 1:
             return x
         x = F.pad(x, (0, 0, lead, fill)).unflatten(2, (blocks + 1, block)).transpose(1, 2)

@@ -1,4 +1,7 @@
-"""Long short-term memory. Long Short-Term Memory (1997), Neural Computation 9; with the forget gate of Learning to Forget (2000)."""
+"""Long short-term memory.
+
+Long Short-Term Memory (1997), Neural Computation 9; its forget gate: Learning to Forget (2000), Neural Computation 12.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,17 @@ class LSTMState(NamedTuple):
 
 
 class LSTM(Mixer):
-    """c_t = f * c_{t-1} + i * g and h_t = o * tanh(c_t), where i, f, o = sigmoid and g = tanh of W x_t + b + U h_{t-1} + c.
+    """c_t = f * c_{t-1} + i * g and h_t = o * tanh(c_t).
 
-    The weights are those of ``nn.LSTM`` (attribute ``lstm``). hidden: size of h and c, default ``width``; then y_t is h_t itself, else
-    y = W_o h. forget_bias: where the forget gate's bias starts (torch's two biases together), so that a new layer keeps before it learns
-    to forget; everything else starts as in torch.
+    i, f, o are the sigmoid and g the tanh of W x_t + b + U h_{t-1} + c, each with weights of its own.
 
-    Form "auto" is "parallel", for any time: torch's sequence kernel (its cell for a single position). "recurrent": the cell, position by
-    position. Both run in the dtype of the weights, also under autocast.
+    The weights are those of ``nn.LSTM`` (attribute ``lstm``). hidden: size of h and c, default ``width``; then y_t is
+    h_t itself, else y = W_o h. forget_bias: where the forget gate's bias starts (torch's two biases together), so that
+    a new layer keeps before it learns to forget; everything else starts as in torch.
+
+    Form "auto" is "parallel", for any time: torch's sequence kernel (its cell for a single position). "recurrent": the
+    cell, position by position. Under autocast both run in
+    the dtype of the weights.
     """
 
     def __init__(self, width: int, *, hidden: int | None = None, forget_bias: float = 1.0) -> None:

@@ -20,10 +20,12 @@ class RNNState(NamedTuple):
 class RNN(Mixer):
     """h_t = f(W x_t + b + U h_{t-1} + c), with f tanh or relu.
 
-    The weights are those of ``nn.RNN`` (attribute ``rnn``). hidden: size of h, default ``width``; then y_t is h_t itself, else y = W_o h.
+    The weights are those of ``nn.RNN`` (attribute ``rnn``). hidden: size of h, default ``width``; then y_t is h_t
+    itself, else y = W_o h.
 
-    Form "auto" is "parallel", for any time: torch's sequence kernel (its cell for a single position). "recurrent": the cell, position by
-    position. Both run in the dtype of the weights, also under autocast.
+    Form "auto" is "parallel", for any time: torch's sequence kernel (its cell for a single position). "recurrent": the
+    cell, position by position. Under autocast both run in
+    the dtype of the weights.
     """
 
     def __init__(
@@ -54,7 +56,8 @@ class RNN(Mixer):
         check_state(state, x, "RNN")
         if form == "recurrent":
             return one_at_a_time(self, x, state, mask, reset)
-        h, last = run_documents(self.rnn, _relu if self.rnn.nonlinearity == "relu" else _tanh, x, state or self.initial_state(x.shape[0]), mask, reset)
+        cell = _relu if self.rnn.nonlinearity == "relu" else _tanh
+        h, last = run_documents(self.rnn, cell, x, state or self.initial_state(x.shape[0]), mask, reset)
         return self.out(h), RNNState(*last)
 
 
