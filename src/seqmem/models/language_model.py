@@ -163,7 +163,7 @@ class SequenceLM(PreTrainedModel, GenerationMixin):
         reset: Tensor | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """The unread part of the text. ``reset`` is about the whole prompt; no document begins among generated tokens."""
+        """The unread part of the text. ``reset`` is about the whole prompt; no document begins after it."""
         if next_sequence_length is not None and next_sequence_length < 1:
             raise InputError(
                 f"the cache has read {past_key_values.length} positions and the text has {input_ids.shape[1]}; "
