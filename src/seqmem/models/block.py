@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from seqmem.errors import InputError, did_you_mean
 from seqmem.mixers import get_mixer
+from seqmem.mixers._shared import ShortConv
 from seqmem.mixers.state import State
 from seqmem.models.config import SequenceConfig
 
@@ -35,12 +36,23 @@ class SwiGLU(nn.Module):
         return self.down(F.silu(self.gate(x)) * self.up(x))
 
 
+class BlockState(NamedTuple):
+    """What a layer with a short convolution remembers."""
+
+    conv: Tensor  # (batch, short_conv - 1, width)
+    mixer: State
+
+
 class Block(GradientCheckpointingLayer):
-    """One layer: ``x + mixer(norm(x))``, then ``x + mlp(norm(x))``."""
+    """One layer: ``x + mixer(norm(x))``, then ``x + mlp(norm(x))``; with ``short_conv``, ``x + mixer(conv(norm(x)))``.
+
+    Its state is the mixer's, or a :class:`BlockState` where there is a convolution.
+    """
 
     def __init__(self, config: SequenceConfig, layer: int) -> None:
         super().__init__()
         self.mixer_norm = nn.RMSNorm(config.width, eps=config.norm_eps)
+        self.conv = ShortConv(config.width, config.short_conv, bias=True, owner="SequenceLM") if config.short_conv else None
         self.mixer = make_mixer(*config.mixer(layer), config.width)
         self.mlp_norm = nn.RMSNorm(config.width, eps=config.norm_eps) if config.mlp_width else None
         self.mlp = SwiGLU(config.width, config.mlp_width, len(config.layers)) if config.mlp_width else None
@@ -48,7 +60,14 @@ class Block(GradientCheckpointingLayer):
     def forward(
         self, x: Tensor, state: State = None, mask: Tensor | None = None, reset: Tensor | None = None
     ) -> tuple[Tensor, State]:
-        y, state = self.mixer(self.mixer_norm(x), state, mask=mask, reset=reset)
+        y = self.mixer_norm(x)
+        if self.conv is None:
+            y, state = self.mixer(y, state, mask=mask, reset=reset)
+        else:
+            conv, memory = (None, None) if state is None else state
+            y, conv = self.conv(y, conv, mask, reset)
+            y, memory = self.mixer(y, memory, mask=mask, reset=reset)
+            state = BlockState(conv, memory)
         x = x + y  # (batch, time, width)
         if self.mlp is not None and self.mlp_norm is not None:
             x = x + self.mlp(self.mlp_norm(x))

@@ -22,8 +22,9 @@ class SequenceConfig(PreTrainedConfig):
     layers: one item per layer, bottom first: a mixer's name, ``"package.module:ClassName"``, or ``{"name": ...,
     **options}``, the options being keyword arguments of the mixer's constructor. mixer_options: ``{name: options}`` for
     every layer of that name; it is merged into ``layers``, where a layer's own options win. mlp_width: hidden units of
-    the SwiGLU after each mixer; None: 8/3 of the width, to the nearest multiple of 8; 0: no MLP. tie_embeddings: the
-    head is the transposed embedding. initializer_range: standard deviation of the embedding and of an untied head.
+    the SwiGLU after each mixer; None: 8/3 of the width, to the nearest multiple of 8; 0: no MLP. short_conv: positions that
+    a causal depthwise convolution in front of every mixer sees, so that no mixer has to learn to look a few tokens back;
+    0: none. tie_embeddings: the head is the transposed embedding. initializer_range: standard deviation of the embedding and of an untied head.
     bos_token_id, eos_token_id (one or several), pad_token_id: what ``generate`` begins with, stops at and fills up
     with. Anything else goes to ``transformers.PreTrainedConfig``.
 
@@ -42,6 +43,7 @@ class SequenceConfig(PreTrainedConfig):
     width: int = 64
     layers: Sequence[LayerSpec] = ("rg_lru", "rg_lru", "local_attention")
     mlp_width: int | None = None
+    short_conv: int = 0
     norm_eps: float = 1e-5
     tie_embeddings: bool = True
     initializer_range: float = 0.02
@@ -57,6 +59,7 @@ class SequenceConfig(PreTrainedConfig):
         layers: Sequence[str | Mapping[str, Any]] = ("rg_lru", "rg_lru", "local_attention"),
         mixer_options: Mapping[str, Mapping[str, Any]] | None = None,
         mlp_width: int | None = None,
+        short_conv: int = 0,
         norm_eps: float = 1e-5,
         tie_embeddings: bool = True,
         initializer_range: float = 0.02,
@@ -76,6 +79,7 @@ class SequenceConfig(PreTrainedConfig):
         self.width = _whole("width", width, least=1)
         self.layers = _layer_specs(layers, mixer_options or {})
         self.mlp_width = max(8, 8 * round(width / 3)) if mlp_width is None else _whole("mlp_width", mlp_width, least=0)
+        self.short_conv = _whole("short_conv", short_conv, least=0)
         self.norm_eps = _positive("norm_eps", norm_eps)
         self.tie_embeddings = bool(tie_embeddings)
         self.initializer_range = _positive("initializer_range", initializer_range)

@@ -48,6 +48,7 @@ class Plan:
 
     width: int
     layers: int
+    short_conv: int  # positions that the convolution in front of every mixer sees
     seeds: int
     other: Training  # every task that is not in ``tasks``
     tasks: dict[str, Training]
@@ -66,7 +67,7 @@ CLIP = 1.0
 # columns: steps, sequences per step, steps between evaluations, validation tokens, test tokens per length, warm-up steps, learning rate
 BUDGETS: dict[str, Plan] = {
     "smoke": Plan(
-        width=16, layers=2, seeds=1,
+        width=16, layers=2, short_conv=4, seeds=1,
         other=Training(20, 8, 10, 1_024, 1_024, 4, 3e-3),
         tasks={
             "mqar": Training(20, 8, 10, 1_024, 1_024, 4, 3e-3, {"length": 32, "pairs": [2, 4], "vocabulary": 32}),
@@ -74,7 +75,7 @@ BUDGETS: dict[str, Plan] = {
         },
     ),
     "laptop": Plan(
-        width=64, layers=2, seeds=1,
+        width=64, layers=2, short_conv=4, seeds=1,
         other=Training(1_000, 32, 100, 16_384, 32_768, 100, 3e-3),
         tasks={
             "mqar": Training(1_000, 32, 100, 16_384, 32_768, 100, 3e-3, {"length": 64, "pairs": [4, 8]}),
@@ -82,7 +83,7 @@ BUDGETS: dict[str, Plan] = {
         },
     ),
     "full": Plan(
-        width=128, layers=2, seeds=5,
+        width=128, layers=2, short_conv=4, seeds=5,
         other=Training(20_000, 64, 1_000, 65_536, 262_144, 1_000, 1e-3),
         tasks={
             "mqar": Training(20_000, 64, 1_000, 65_536, 262_144, 1_000, 1e-3,

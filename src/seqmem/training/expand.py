@@ -28,6 +28,7 @@ def expand(study: Study) -> list[Experiment]:
     plan = get_plan(study.budget)
     widths = study.widths or [plan.width]
     layers = study.layers or plan.layers
+    short_conv = plan.short_conv if study.short_conv is None else study.short_conv
     with blamed_on(study.origin("mixers")):
         sources = [source_digest(get_mixer(mixer.name)) for mixer in study.mixers]
     found: dict[str, Experiment] = {}
@@ -38,7 +39,7 @@ def expand(study: Study) -> list[Experiment]:
             for width in widths:
                 for mixer, source in zip(study.mixers, sources, strict=True):
                     with blamed_on(study.origin("widths" if study.widths else "mixers")):
-                        sized = size(mixer.name, mixer.options, task.vocab_size, width, layers)
+                        sized = size(mixer.name, mixer.options, task.vocab_size, width, layers, short_conv)
                     for rate in study.learning_rates or [training.learning_rate]:
                         for seed in range(study.seeds or plan.seeds):
                             experiment = Experiment(
@@ -52,6 +53,7 @@ def expand(study: Study) -> list[Experiment]:
                                 width=sized.width,
                                 mlp_width=sized.mlp_width,
                                 layers=layers,
+                                short_conv=short_conv,
                                 learning_rate=rate,
                                 seed=seed,
                                 budget=training.budget(study.budget, study.steps),

@@ -56,6 +56,7 @@ class Experiment(BaseModel):
     width: int = Field(gt=0)
     mlp_width: int = Field(ge=0)
     layers: int = Field(gt=0)
+    short_conv: int = Field(default=0, ge=0)  # see SequenceConfig
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
     seed: int = Field(ge=0)
     budget: Budget

@@ -84,7 +84,13 @@ def build_model(experiment: Experiment, vocab_size: int) -> SequenceLM:
     from seqmem.models import SequenceConfig, build
 
     layer = {"name": experiment.mixer, **experiment.mixer_options}
-    config = SequenceConfig(vocab_size, experiment.width, layers=[layer] * experiment.layers, mlp_width=experiment.mlp_width)
+    config = SequenceConfig(
+        vocab_size,
+        experiment.width,
+        layers=[layer] * experiment.layers,
+        mlp_width=experiment.mlp_width,
+        short_conv=experiment.short_conv,
+    )
     return build(config, address(experiment.seed, "weights"))
 
 

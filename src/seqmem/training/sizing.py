@@ -26,25 +26,25 @@ class Size(NamedTuple):
     parameters: int
 
 
-def size(mixer: str, options: dict[str, Any], vocab_size: int, width: int, layers: int) -> Size:
+def size(mixer: str, options: dict[str, Any], vocab_size: int, width: int, layers: int, short_conv: int = 0) -> Size:
     """The size at which ``mixer`` matches the attention stack of ``width`` within 5 %.
 
     Raises InputError when its constructor refuses the width or its options, or when no width down to an eighth gives a match.
     """
-    return _size(mixer, json.dumps(options, sort_keys=True), vocab_size, width, layers)
+    return _size(mixer, json.dumps(options, sort_keys=True), vocab_size, width, layers, short_conv)
 
 
 @functools.cache
-def _size(mixer: str, options: str, vocab_size: int, width: int, layers: int) -> Size:
+def _size(mixer: str, options: str, vocab_size: int, width: int, layers: int, short_conv: int) -> Size:
     layer = {"name": mixer, **json.loads(options)}
-    target = _reference(vocab_size, width, layers)
+    target = _reference(vocab_size, width, layers, short_conv)
     if layer == {"name": "attention"}:
-        _count(layer, vocab_size, width, layers, 1)  # its heads must divide the width
+        _count(layer, vocab_size, width, layers, short_conv, 1)  # its heads must divide the width
         return target
     nearest: Size | None = None
     for smaller in range(width, max(1, width // 8) - 1, -1):
         try:
-            found = _match(layer, vocab_size, smaller, layers, target.parameters)
+            found = _match(layer, vocab_size, smaller, layers, short_conv, target.parameters)
         except InputError:
             if smaller == width:
                 raise  # a width that was asked for is never changed because a layer refuses it
@@ -61,27 +61,27 @@ def _size(mixer: str, options: str, vocab_size: int, width: int, layers: int) ->
     )
 
 
-def _match(layer: dict[str, Any], vocab_size: int, width: int, layers: int, target: int) -> Size:
+def _match(layer: dict[str, Any], vocab_size: int, width: int, layers: int, short_conv: int, target: int) -> Size:
     """The MLP's width nearest to the target at this width, which is at least 1."""
-    one, two = (_count(layer, vocab_size, width, layers, mlp_width) for mlp_width in (1, 2))
+    one, two = (_count(layer, vocab_size, width, layers, short_conv, mlp_width) for mlp_width in (1, 2))
     mlp_width = max(1, 1 + round((target - one) / (two - one)))
     return Size(width, mlp_width, one + (mlp_width - 1) * (two - one))
 
 
 @functools.cache
-def _reference(vocab_size: int, width: int, layers: int) -> Size:
+def _reference(vocab_size: int, width: int, layers: int, short_conv: int) -> Size:
     """One head, which divides every even width (an odd one is rounded up): the number of parameters does not depend on it."""
     from seqmem.models import SequenceConfig, parameter_count
 
     width += width % 2
-    config = SequenceConfig(vocab_size, width, layers=[{"name": "attention", "heads": 1}] * layers)
+    config = SequenceConfig(vocab_size, width, layers=[{"name": "attention", "heads": 1}] * layers, short_conv=short_conv)
     return Size(width, config.mlp_width or 0, parameter_count(config))
 
 
-def _count(layer: dict[str, Any], vocab_size: int, width: int, layers: int, mlp_width: int) -> int:
+def _count(layer: dict[str, Any], vocab_size: int, width: int, layers: int, short_conv: int, mlp_width: int) -> int:
     from seqmem.models import SequenceConfig, parameter_count
 
-    return parameter_count(SequenceConfig(vocab_size, width, layers=[layer] * layers, mlp_width=mlp_width))
+    return parameter_count(SequenceConfig(vocab_size, width, layers=[layer] * layers, mlp_width=mlp_width, short_conv=short_conv))
 
 
 def _difference(found: Size, target: Size) -> float:

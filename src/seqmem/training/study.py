@@ -68,6 +68,7 @@ class Study(BaseModel):
     tasks: Names
     widths: Counts | None = None
     layers: Count | None = None
+    short_conv: Annotated[int, Field(ge=0)] | None = None
     lengths: Counts | None = None
     learning_rates: Rates | None = None
     seeds: Count | None = None
@@ -86,6 +87,7 @@ EXPECTED = {
     "tasks": "a list of task names, or a mapping from names to options such as {mqar: {length: 64}}",
     "widths": "whole numbers of at least 1",
     "layers": "a whole number of at least 1",
+    "short_conv": "a whole number: how many positions the convolution in front of every mixer sees; 0 for none",
     "lengths": "whole numbers of at least 1",
     "learning_rates": "numbers above 0",
     "seeds": "a whole number of at least 1",
