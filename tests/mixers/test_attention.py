@@ -30,6 +30,8 @@ def written_out(
             if not mask[b, t]:
                 continue
             q, k, v = (w @ x[b, t]).split([heads * size, groups * size, groups * size])
+            if mixer.norms is not None:
+                q, k = rms(q, size, mixer.norms.query.weight), rms(k, size, mixer.norms.key.weight)
             memory = [*memory, (t, list(k.split(size)), list(v.split(size)))][-window:]
             read = []
             for h, query in enumerate(q.split(size)):
@@ -51,9 +53,16 @@ def written_out(
     return ys, weights
 
 
+def rms(x: torch.Tensor, size: int, weight: torch.Tensor) -> torch.Tensor:
+    """Every head of ``x`` at unit root mean square, times ``weight``."""
+    heads = x.view(-1, size)
+    return (heads / (heads.square().mean(-1, keepdim=True) + 1e-6).sqrt() * weight.detach()).flatten()
+
+
 CASES = {
     "full": (lambda: Attention(12, heads=2), 10**6),
     "full-grouped": (lambda: Attention(16, heads=4, kv_heads=2, rope_base=50.0), 10**6),
+    "full-unnormed": (lambda: Attention(12, heads=2, qk_norm=False), 10**6),
     "local": (lambda: LocalAttention(12, window=4, heads=2), 4),
     "local-grouped": (lambda: LocalAttention(16, window=3, heads=4, kv_heads=1), 3),
 }
@@ -64,6 +73,9 @@ CASES = {
 def test_equals_the_equation(case: str, flags: str, generator: torch.Generator) -> None:
     build, window = CASES[case]
     mixer = build().double()
+    if mixer.norms is not None:
+        for norm in (mixer.norms.query, mixer.norms.key):
+            torch.nn.init.uniform_(norm.weight, 0.5, 2.0, generator=generator)
     x = torch.randn(2, 14, mixer.width, generator=generator, dtype=torch.float64)
     everything = torch.ones(2, 14, dtype=torch.bool)
     mask = torch.rand(2, 14, generator=generator) > 0.3 if flags in ("mask", "both") else everything
@@ -82,20 +94,30 @@ def test_equals_the_equation(case: str, flags: str, generator: torch.Generator) 
 
 
 @pytest.mark.parametrize("kv_heads", [4, 2, 1])
-def test_equals_llama_with_the_same_weights(kv_heads: int, generator: torch.Generator) -> None:
-    from transformers import LlamaConfig
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+def test_equals_llama_and_qwen3_with_the_same_weights(family: str, kv_heads: int, generator: torch.Generator) -> None:
+    from transformers import LlamaConfig, Qwen3Config
     from transformers.models.llama.modeling_llama import LlamaAttention, LlamaRotaryEmbedding
+    from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention
 
-    config = LlamaConfig(
-        hidden_size=32,
-        num_attention_heads=4,
-        num_key_value_heads=kv_heads,
-        max_position_embeddings=64,
-        attn_implementation="sdpa",
-    )
-    theirs, rotary = LlamaAttention(config, layer_idx=0), LlamaRotaryEmbedding(config)
-    ours = Attention(32, heads=4, kv_heads=kv_heads)
+    sizes = {
+        "hidden_size": 32,
+        "head_dim": 8,
+        "num_attention_heads": 4,
+        "num_key_value_heads": kv_heads,
+        "max_position_embeddings": 64,
+        "attn_implementation": "sdpa",
+    }
+    normed = family == "qwen3"
+    config = Qwen3Config(**sizes) if normed else LlamaConfig(**sizes)
+    theirs = (Qwen3Attention if normed else LlamaAttention)(config, layer_idx=0)
+    rotary = LlamaRotaryEmbedding(LlamaConfig(**sizes))
+    ours = Attention(32, heads=4, kv_heads=kv_heads, qk_norm=normed)
     with torch.no_grad():
+        if normed:
+            for mine, other in ((ours.norms.query, theirs.q_norm), (ours.norms.key, theirs.k_norm)):
+                torch.nn.init.uniform_(other.weight, 0.5, 2.0, generator=generator)
+                mine.weight.copy_(other.weight)
         ours.qkv.weight.copy_(torch.cat([theirs.q_proj.weight, theirs.k_proj.weight, theirs.v_proj.weight]))
         ours.out.weight.copy_(theirs.o_proj.weight)
     x = torch.randn(3, 40, 32, generator=generator)

@@ -55,14 +55,31 @@ def empty_state(batch_size: int, kv_heads: int, read: int, size: int, like: Tens
     )
 
 
-def project(qkv: nn.Linear, x: Tensor, position: Tensor, heads: int, size: int, base: float) -> tuple[Tensor, ...]:
-    """Query (batch, heads, time, head), key and value (batch, kv_heads, time, head); the first two turned.
+class HeadNorms(nn.Module):
+    """Queries and keys of unit root mean square in every head, each with a learned scale per channel, as in Qwen3 and OLMo 2.
+
+    Query-Key Normalization for Transformers (2020), arXiv 2010.04245.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.query = nn.RMSNorm(size, eps=1e-6)
+        self.key = nn.RMSNorm(size, eps=1e-6)
+
+
+def project(
+    qkv: nn.Linear, norms: HeadNorms | None, x: Tensor, position: Tensor, heads: int, size: int, base: float
+) -> tuple[Tensor, ...]:
+    """Query (batch, heads, time, head), key and value (batch, kv_heads, time, head); the first two normed and turned.
 
     qkv: one map to the queries of all heads, then all keys, then all values. position: (time,) or (batch, time).
     """
     parts = qkv(x).unflatten(-1, (-1, size)).transpose(1, 2)  # (batch, heads + 2 kv_heads, time, head)
     kv_heads = (parts.shape[1] - heads) // 2
     turning, value = parts.split([heads + kv_heads, kv_heads], 1)
+    if norms is not None:
+        query, key = turning.split([heads, kv_heads], 1)
+        turning = torch.cat([norms.query(query), norms.key(key)], 1)
     cos, sin = rotary_tables(position, size, base, x)
     if position.ndim == 2:
         cos, sin = cos[:, None], sin[:, None]  # (batch, 1, time, head)

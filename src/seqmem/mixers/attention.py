@@ -20,7 +20,9 @@ class Attention(Mixer):
     """y_t = W_o [ sum_{s <= t} softmax_s( q_t . k_s / sqrt(head) ) v_s ]_heads, with q and k turned by their positions.
 
     width: divisible by ``heads`` into heads of even size. kv_heads: groups of query heads that share keys and values;
-    default ``heads``. rope_base: the longest wavelength is about 2 pi rope_base positions. No biases.
+    default ``heads``. rope_base: the longest wavelength is about 2 pi rope_base positions.
+    qk_norm: queries and keys are normed in every head before they are turned (Query-Key Normalization, 2020, arXiv
+    2010.04245), which lets small models find a sharp match early. No biases.
 
     Form "auto" is "parallel", for any time: the whole call at once through ``scaled_dot_product_attention``. From an
     empty state and without resets nothing of size time^2 is held (padding is moved out of the way first); else a
@@ -33,12 +35,21 @@ class Attention(Mixer):
 
     memory: ClassVar[str] = "linear"
 
-    def __init__(self, width: int, *, heads: int = 4, kv_heads: int | None = None, rope_base: float = 10_000.0) -> None:
+    def __init__(
+        self,
+        width: int,
+        *,
+        heads: int = 4,
+        kv_heads: int | None = None,
+        rope_base: float = 10_000.0,
+        qk_norm: bool = True,
+    ) -> None:
         super().__init__(width)
         self.kv_heads, self.head = softmax.check_heads(width, heads, kv_heads, rope_base, "Attention")
         self.heads = heads
         self.rope_base = rope_base
         self.qkv = nn.Linear(width, (heads + 2 * self.kv_heads) * self.head, bias=False)
+        self.norms = softmax.HeadNorms(self.head) if qk_norm else None
         self.out = nn.Linear(width, width, bias=False)
 
     def initial_state(self, batch_size: int) -> AttentionState:
@@ -63,7 +74,7 @@ class Attention(Mixer):
         packing = pack(mask, reset)
         x = to_front(packing, x)
         position, after = softmax.positions(packing, None if state is None else state.position, x)
-        query, new_key, new_value = softmax.project(self.qkv, x, position, self.heads, self.head, self.rope_base)
+        query, new_key, new_value = softmax.project(self.qkv, self.norms, x, position, self.heads, self.head, self.rope_base)
         key, value, valid = softmax.extended(packing, state, new_key, new_value, self.out.weight)
         if softmax.is_decoding(packing, state, x):
             allowed = valid[:, None, None]
@@ -82,7 +93,7 @@ class Attention(Mixer):
         """
         self.check_input(x, mask, reset, "auto")
         allowed, position = softmax.explicit_allowed(x, mask, reset, None)
-        query, key, _ = softmax.project(self.qkv, x, position, self.heads, self.head, self.rope_base)
+        query, key, _ = softmax.project(self.qkv, self.norms, x, position, self.heads, self.head, self.rope_base)
         return softmax.explicit_weights(query, key, allowed)
 
     def read(self, x: Tensor, attention: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ class LocalAttention(Mixer):
     """Attention in which position t sees itself and the ``window`` - 1 positions before it; padding is not counted.
 
     width: divisible by ``heads`` into heads of even size. kv_heads: groups of query heads that share keys and values;
-    default ``heads``.
+    default ``heads``. qk_norm: as in :class:`seqmem.mixers.attention.Attention`.
 
     Form "auto" is "parallel", for any time: queries in blocks of ``window``, each against its own and the previous
     block, so cost and memory are linear in time (from an empty state and up to ``window`` positions: one plain causal
@@ -34,7 +34,14 @@ class LocalAttention(Mixer):
     memory: ClassVar[str] = "constant"
 
     def __init__(
-        self, width: int, *, window: int = 64, heads: int = 4, kv_heads: int | None = None, rope_base: float = 10_000.0
+        self,
+        width: int,
+        *,
+        window: int = 64,
+        heads: int = 4,
+        kv_heads: int | None = None,
+        rope_base: float = 10_000.0,
+        qk_norm: bool = True,
     ) -> None:
         super().__init__(width)
         if not isinstance(window, int) or isinstance(window, bool) or window < 1:
@@ -44,6 +51,7 @@ class LocalAttention(Mixer):
         self.heads = heads
         self.rope_base = rope_base
         self.qkv = nn.Linear(width, (heads + 2 * self.kv_heads) * self.head, bias=False)
+        self.norms = softmax.HeadNorms(self.head) if qk_norm else None
         self.out = nn.Linear(width, width, bias=False)
 
     def initial_state(self, batch_size: int) -> AttentionState:
@@ -68,7 +76,7 @@ class LocalAttention(Mixer):
         packing = pack(mask, reset)
         x = to_front(packing, x)
         position, after = softmax.positions(packing, None if state is None else state.position, x)
-        query, new_key, new_value = softmax.project(self.qkv, x, position, self.heads, self.head, self.rope_base)
+        query, new_key, new_value = softmax.project(self.qkv, self.norms, x, position, self.heads, self.head, self.rope_base)
         plain = state is None and packing.document is None and x.shape[1] <= self.window
         if state is None and not plain:
             state = self.initial_state(x.shape[0])
@@ -86,7 +94,7 @@ class LocalAttention(Mixer):
         """The softmax weights A (batch, heads, time, time) from an empty state, zero outside the window."""
         self.check_input(x, mask, reset, "auto")
         allowed, position = softmax.explicit_allowed(x, mask, reset, self.window)
-        query, key, _ = softmax.project(self.qkv, x, position, self.heads, self.head, self.rope_base)
+        query, key, _ = softmax.project(self.qkv, self.norms, x, position, self.heads, self.head, self.rope_base)
         return softmax.explicit_weights(query, key, allowed)
 
     def read(self, x: Tensor, attention: Tensor) -> Tensor:
