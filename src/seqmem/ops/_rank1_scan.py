@@ -31,9 +31,8 @@ def padded(size: int) -> int:
 
 @lru_cache(None)
 def make_rank1_scan(rows: int, columns: int, per_column: int, parallel: int) -> Callable[..., None]:
-    """The kernel for states of ``rows`` x ``columns``. Two steps of time are taken in one pass over S, which halves its
-    memory traffic: S stays in the first-level cache, but reading and writing it there costs as much as the
-    arithmetic."""
+    """The kernel for states of ``rows`` x ``columns``. One pass over S takes two steps of time, so that S is read and
+    written half as often; a pair is broken up where a document begins."""
     R, C = -(-rows // 4) * 4, padded(columns)
 
     @njit(parallel=bool(parallel), **OPTIONS)
