@@ -1,5 +1,7 @@
 """The delta rule against the functions of Qwen3-Next, and where its answer is known exactly."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch.nn.functional import normalize
@@ -14,8 +16,10 @@ from seqmem.ops import delta_rule
 @pytest.mark.parametrize("oracle", [torch_recurrent_gated_delta_rule, torch_chunk_gated_delta_rule])
 @pytest.mark.parametrize("gated", [True, False])
 @pytest.mark.parametrize("largest_beta", [1, 2])
-def test_equals_qwen3_next(oracle, gated: bool, largest_beta: int, generator: torch.Generator) -> None:
-    batch, time, heads, key, value = 2, 37, 3, 8, 6
+def test_equals_qwen3_next(
+    oracle: Callable[..., tuple[torch.Tensor, torch.Tensor]], gated: bool, largest_beta: int, generator: torch.Generator
+) -> None:
+    batch, time, heads, key, value = 2, 37, 3, 16, 17
     q = torch.randn(batch, time, heads, key, generator=generator)
     k = normalize(torch.randn(batch, time, heads, key, generator=generator), dim=-1)
     v = torch.randn(batch, time, heads, value, generator=generator)
@@ -35,22 +39,25 @@ def test_equals_qwen3_next(oracle, gated: bool, largest_beta: int, generator: to
 
 def test_a_rewritten_key_returns_its_latest_value() -> None:
     """With beta = 1 a write replaces what the key held, and orthogonal keys do not disturb each other."""
-    keys = torch.eye(4)[[0, 1, 2, 0, 3, 1]]
-    values = torch.arange(12.0).reshape(6, 2)
-    _, s = delta_rule(keys[None, :, None], keys[None, :, None], values[None, :, None], torch.ones(1, 6, 1), backend="numba")
-    torch.testing.assert_close(s[0, 0], values[[3, 5, 2, 4]], rtol=0, atol=0)
+    keys = torch.eye(3, dtype=torch.float64)[[0, 1, 2, 0, 2, 1]][None, :, None]  # (batch, time, heads, key)
+    values = torch.arange(30.0, dtype=torch.float64).reshape(1, 6, 1, 5)
+    _, s = delta_rule(keys, keys, values, torch.ones(1, 6, 1, dtype=torch.float64), backend="numba")
+    torch.testing.assert_close(s[0, 0], values[0, [3, 5, 4], 0], rtol=0, atol=0)
 
 
 def test_beta_of_two_reflects() -> None:
-    """1 - beta = -1: the state changes its sign at every step, which counts parity."""
-    k = torch.ones(1, 7, 1, 1)
-    o, s = delta_rule(k, k, torch.zeros_like(k), 2 * torch.ones(1, 7, 1), s0=torch.ones(1, 1, 1, 1), backend="numba")
-    assert o.flatten().tolist() == [-1, 1, -1, 1, -1, 1, -1]
-    assert s.item() == -1
+    """1 - beta = -1: what the key holds changes its sign at every step, which counts parity."""
+    k = torch.tensor([1.0, 0, 0], dtype=torch.float64).expand(1, 7, 1, 3)
+    v = torch.zeros(1, 7, 1, 5, dtype=torch.float64)
+    s0 = torch.ones(1, 1, 3, 5, dtype=torch.float64)
+    o, s = delta_rule(k, k, v, torch.full((1, 7, 1), 2.0, dtype=torch.float64), s0=s0, backend="numba")
+    assert o[0, :, 0, 0].tolist() == [-1, 1, -1, 1, -1, 1, -1]
+    assert s[0, 0, :, 0].tolist() == [-1, 1, 1]
 
 
 def test_beta_of_zero_leaves_the_state(generator: torch.Generator) -> None:
-    q, k, v = (torch.randn(1, 5, 2, 4, generator=generator) for _ in range(3))
-    s0 = torch.randn(1, 2, 4, 4, generator=generator)
-    _, s = delta_rule(q, k, v, torch.zeros(1, 5, 2), torch.zeros(1, 5, 2), s0, backend="numba")
+    q, k, v = (torch.randn(1, 5, 2, n, generator=generator, dtype=torch.float64) for n in (3, 3, 5))
+    s0 = torch.randn(1, 2, 3, 5, generator=generator, dtype=torch.float64)
+    nothing = torch.zeros(1, 5, 2, dtype=torch.float64)
+    _, s = delta_rule(q, k, v, nothing, nothing, s0, backend="numba")
     torch.testing.assert_close(s, s0, rtol=0, atol=0)

@@ -7,7 +7,7 @@ from seqmem.ops import gated_linear_attention, ssd
 
 
 def test_equals_the_chunk_scan_of_mamba2(generator: torch.Generator) -> None:
-    batch, time, heads, key, value = 2, 37, 3, 8, 6
+    batch, time, heads, key, value = 2, 37, 3, 16, 17
     q, k = (torch.randn(batch, time, heads, key, generator=generator) for _ in range(2))
     x = torch.randn(batch, time, heads, value, generator=generator)
     dt = torch.rand(batch, time, heads, generator=generator)
@@ -21,7 +21,7 @@ def test_equals_the_chunk_scan_of_mamba2(generator: torch.Generator) -> None:
 
 def test_equals_its_attention_matrix(generator: torch.Generator) -> None:
     """o = (Q K^T * L) V with L_ts = exp(g_{s+1} + ... + g_t); no gate: plain causal sums."""
-    q, k, v = (torch.randn(2, 9, 2, n, generator=generator, dtype=torch.float64) for n in (4, 4, 5))
+    q, k, v = (torch.randn(2, 9, 2, n, generator=generator, dtype=torch.float64) for n in (3, 3, 5))
     g = -torch.rand(2, 9, 2, generator=generator, dtype=torch.float64)
     scores = torch.einsum("bthk,bshk->bhts", q, k).tril()
     total = g.cumsum(1).transpose(1, 2)  # (batch, heads, time)
@@ -31,16 +31,7 @@ def test_equals_its_attention_matrix(generator: torch.Generator) -> None:
 
 
 def test_is_gated_linear_attention_with_one_decay(generator: torch.Generator) -> None:
-    q, k, v = (torch.randn(2, 9, 2, n, generator=generator, dtype=torch.float64) for n in (4, 4, 5))
+    q, k, v = (torch.randn(2, 9, 2, n, generator=generator, dtype=torch.float64) for n in (3, 3, 5))
     g = -torch.rand(2, 9, 2, generator=generator, dtype=torch.float64)
-    per_key = g[..., None].expand(2, 9, 2, 4)
+    per_key = g[..., None].expand(2, 9, 2, 3)
     torch.testing.assert_close(ssd(q, k, v, g), gated_linear_attention(q, k, v, per_key))
-
-
-def test_keeps_a_value_unchanged_under_steps_that_write_nothing() -> None:
-    q = torch.ones(1, 6, 1, 1)
-    k, v = torch.zeros(1, 6, 1, 1), torch.full((1, 6, 1, 1), 3.0)
-    k[:, 0] = 1
-    o, s = ssd(q, k, v, torch.zeros(1, 6, 1))
-    assert o.flatten().tolist() == [3.0] * 6
-    assert s.item() == 3.0

@@ -1,4 +1,5 @@
-"""The three sweeps of the (gated) delta rule. Names as in :mod:`seqmem.ops._delta_rule`; states are rows x columns, four rows at a time.
+"""The three sweeps of the (gated) delta rule. Names as in :mod:`seqmem.ops._delta_rule`; states are rows x columns,
+four rows at a time.
 
 Every sweep passes once over the state per step: what the next step needs to know of it is read in the same pass.
 """
@@ -30,13 +31,17 @@ def make_forward(key: int, value: int, gated: int, parallel: int) -> Callable[..
             b, h = task // heads, task % heads
             S = np.zeros(R * C, q.dtype)
             ks, qs, ns = np.zeros(R, q.dtype), np.zeros(R, q.dtype), np.zeros(R, q.dtype)  # key, query, next key
-            us, os, ps = np.zeros(C, q.dtype), np.zeros(C, q.dtype), np.zeros(C, q.dtype)  # written, read, S^T next key
-            s0h, k0 = s0[b, h], k[b, 0, h]
+            us, rs, ps = (
+                np.zeros(C, q.dtype),
+                np.zeros(C, q.dtype),
+                np.zeros(C, q.dtype),
+            )  # written, read out, S^T next key
+            s0h, first = s0[b, h], k[b, 0, h]
             for i in range(key):
-                ns[i] = k0[i]
+                ns[i] = first[i]
                 for j in range(value):
                     S[i * C + j] = s0h[i, j]
-                    ps[j] += k0[i] * s0h[i, j]
+                    ps[j] += first[i] * s0h[i, j]
             for t in range(time):
                 w = q.dtype.type(1)
                 if gated:
@@ -58,10 +63,10 @@ def make_forward(key: int, value: int, gated: int, parallel: int) -> Callable[..
                     rt[j] = rest
                     us[j] = rate * rest
                 for j in range(C):
-                    os[j] = 0
+                    rs[j] = 0
                     ps[j] = 0
                 for i in range(0, R, 4):
-                    k0_, k1, k2, k3 = ks[i], ks[i + 1], ks[i + 2], ks[i + 3]
+                    k0, k1, k2, k3 = ks[i], ks[i + 1], ks[i + 2], ks[i + 3]
                     q0, q1, q2, q3 = qs[i], qs[i + 1], qs[i + 2], qs[i + 3]
                     n0, n1, n2, n3 = ns[i], ns[i + 1], ns[i + 2], ns[i + 3]
                     for j in range(C):
@@ -69,13 +74,13 @@ def make_forward(key: int, value: int, gated: int, parallel: int) -> Callable[..
                         c0, c1, c2, c3 = S[i * C + j], S[(i + 1) * C + j], S[(i + 2) * C + j], S[(i + 3) * C + j]
                         if gated:
                             c0, c1, c2, c3 = w * c0, w * c1, w * c2, w * c3
-                        c0, c1, c2, c3 = c0 + k0_ * u, c1 + k1 * u, c2 + k2 * u, c3 + k3 * u
-                        os[j] += (q0 * c0 + q1 * c1) + (q2 * c2 + q3 * c3)
+                        c0, c1, c2, c3 = c0 + k0 * u, c1 + k1 * u, c2 + k2 * u, c3 + k3 * u
+                        rs[j] += (q0 * c0 + q1 * c1) + (q2 * c2 + q3 * c3)
                         ps[j] += (n0 * c0 + n1 * c1) + (n2 * c2 + n3 * c3)
                         S[i * C + j], S[(i + 1) * C + j], S[(i + 2) * C + j], S[(i + 3) * C + j] = c0, c1, c2, c3
                 ot = o[b, t, h]
                 for j in range(value):
-                    ot[j] = os[j]
+                    ot[j] = rs[j]
             sh = s[b, h]
             for i in range(key):
                 for j in range(value):
@@ -100,7 +105,11 @@ def make_backward_errors(key: int, value: int, gated: int, parallel: int) -> Cal
         for task in prange(tasks + parallel - parallel):
             b, h = task // heads, task % heads
             S = np.zeros(R * C, q.dtype)
-            qs, ks, ls = np.zeros(R, q.dtype), np.zeros(R, q.dtype), np.zeros(R, q.dtype)  # query, key, decayed later key
+            qs, ks, ls = (
+                np.zeros(R, q.dtype),
+                np.zeros(R, q.dtype),
+                np.zeros(R, q.dtype),
+            )  # query, key, decayed later key
             gs, es, ps = np.zeros(C, q.dtype), np.zeros(C, q.dtype), np.zeros(C, q.dtype)  # do, later e, dS^T k
             dsh = ds[b, h]
             for i in range(key):

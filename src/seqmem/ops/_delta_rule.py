@@ -1,13 +1,14 @@
 """The (gated) delta rule and its gradients. No state is stored, and nothing is divided by the decay.
 
-With r_t = v_t - (a_t S_{t-1})^T k_t, the residual, which is kept, u_t = beta_t r_t and dS_t the gradient with respect to S_t:
+With r_t = v_t - (a_t S_{t-1})^T k_t, the residual, which is kept, u_t = beta_t r_t and dS_t the gradient with respect
+to S_t:
     S_t  = a_t S_{t-1} + k_t u_t^T                             dq_t = S_t do_t
     dS_t = a_{t+1} (dS_{t+1} - k_{t+1} dv_{t+1}^T) + q_t do_t^T
     du_t = dS_t^T k_t      dbeta_t = <du_t, r_t>      dv_t = beta_t du_t      dk_t = dS_t u_t - (a_t S_{t-1}) dv_t
 
-The gradient of the log-decay is dg_t = <a_t S_{t-1}, dS_t - k_t dv_t^T>. Write D_t = <S_t, dS_t>. From the two recurrences,
-D_t = dg_{t+1} + <q_t, dq_t>, and D_t = dg_t + <k_t, a_t S_{t-1} dv_t> + <u_t, du_t> = dg_t + <v_t - r_t, dv_t> + <r_t, dv_t>; hence
-dg_t = dg_{t+1} + <q_t, dq_t> - <v_t, dv_t>.
+The gradient of the log-decay is dg_t = <a_t S_{t-1}, dS_t - k_t dv_t^T>. Write D_t = <S_t, dS_t>. From the two
+recurrences, D_t = dg_{t+1} + <q_t, dq_t>, and D_t = dg_t + <k_t, a_t S_{t-1} dv_t> + <u_t, du_t> = dg_t + <v_t - r_t,
+dv_t> + <r_t, dv_t>; hence dg_t = dg_{t+1} + <q_t, dq_t> - <v_t, dv_t>.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from seqmem.ops._linear_attention import decay_gradient, state_before
 
 
 class DeltaRule(Function):
-    """(q, k, v, beta, g or None, s0, reset) -> (o, final state). Without g the kernels leave out the decay's multiplication."""
+    """(q, k, v, beta, g or None, s0, reset) -> (o, final state). Without g the kernels leave out the decay's
+    multiplication."""
 
     @staticmethod
     def forward(

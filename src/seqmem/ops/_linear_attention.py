@@ -3,8 +3,8 @@
 With dS_t the gradient of the loss with respect to S_t:
     S_t  = a_t S_{t-1} + k_t v_t^T              o_t  = S_t^T q_t      dq_t = S_t do_t
     dS_t = a_{t+1} dS_{t+1} + q_t do_t^T        dv_t = dS_t^T k_t     dk_t = dS_t v_t
-The gradient of the log-decay, <a_t S_{t-1}, dS_t>, follows from the products of the other gradients (see ``decay_gradient``), so that no
-state is stored and nothing is divided by the decay.
+The gradient of the log-decay, <a_t S_{t-1}, dS_t>, follows from the products of the other gradients (see
+``decay_gradient``), so that no state is stored and nothing is divided by the decay.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from seqmem.ops._rank1_scan import rank1_scan
 
 @lru_cache(None)
 def make_decay_gradient(parallel: int) -> Callable[..., None]:
-    """The kernel of :func:`decay_gradient`; sums in float64, because a sum over all of time is small where its terms are not."""
+    """The kernel of :func:`decay_gradient`; sums in float64, because a sum over all of time is small where its terms
+    are not."""
 
     @njit(parallel=bool(parallel), **OPTIONS)
     def kernel(gain: Any, a: Any, reset: Any, last: Any, tasks: int) -> None:
@@ -45,10 +46,12 @@ def make_decay_gradient(parallel: int) -> Callable[..., None]:
 
 
 def decay_gradient(gain: Tensor, a: Tensor, reset: Tensor, last: Tensor) -> Tensor:
-    """Gradient of the log-decay: the sum of ``gain`` from step t on, begun with ``last``, begun anew where nothing is carried over.
+    """Gradient of the log-decay: the sum of ``gain`` from step t on, begun with ``last``, begun anew where nothing is
+    carried over.
 
-    Since S_t = a_t S_{t-1} + (what is written) and dS_t = a_{t+1} dS_{t+1} + (what the read-out gives back), <S_t, dS_t> is both
-    dg_t + k_t dk_t and dg_{t+1} + q_t dq_t; hence dg_t = dg_{t+1} + gain_t with gain_t = q_t dq_t - k_t dk_t, and last = <S_T, dS_T>.
+    Since S_t = a_t S_{t-1} + (what is written) and dS_t = a_{t+1} dS_{t+1} + (what the read-out gives back), <S_t,
+    dS_t> is both dg_t + k_t dk_t and dg_{t+1} + q_t dq_t; hence dg_t = dg_{t+1} + gain_t with gain_t = q_t dq_t - k_t
+    dk_t, and last = <S_T, dS_T>.
 
     gain, a: (batch, time, heads, decays), contiguous, gain is overwritten; last: (batch, heads, decays).
     """
@@ -58,7 +61,8 @@ def decay_gradient(gain: Tensor, a: Tensor, reset: Tensor, last: Tensor) -> Tens
 
 
 def state_before(s: Tensor, a: Tensor, reset: Tensor) -> Tensor:
-    """The gradient of the state before the first step, from that of the state just decayed. a: (batch, time, heads, 1 | key)."""
+    """The gradient of the state before the first step, from that of the state just decayed. a: (batch, time, heads, 1 |
+    key)."""
     return torch.where(reset[:, 0, None, None, None], 0, a[:, 0, :, :, None] * s)
 
 
@@ -66,7 +70,9 @@ class LinearAttention(Function):
     """(q, k, v, g, s0, reset) -> (o, final state), with g: (batch, time, heads, 1 | key)."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, g: Tensor, s0: Tensor, reset: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, g: Tensor, s0: Tensor, reset: Tensor
+    ) -> tuple[Tensor, Tensor]:
         q, k, v, s0 = (x.detach().contiguous() for x in (q, k, v, s0))
         a, reset = g.detach().exp().contiguous(), reset.contiguous()
         o, s = rank1_scan(q, k, v, a, reset, s0)

@@ -35,7 +35,8 @@ def check_shapes(op: str, q: Tensor, k: Tensor, v: Tensor, s0: Tensor | None, re
 
 
 def check_gate(op: str, name: str, gate: Tensor | None, q: Tensor, *, per_key: bool = False) -> None:
-    """Raise InputError unless ``gate`` is (batch, time, heads), or the shape of ``q`` when it is given per key channel."""
+    """Raise InputError unless ``gate`` is (batch, time, heads), or the shape of ``q`` when it is given per key
+    channel."""
     if gate is not None:
         axes = "(batch, time, heads, key)" if per_key else "(batch, time, heads)"
         _expect(op, name, gate, tuple(q.shape if per_key else q.shape[:3]), axes)

@@ -1,4 +1,6 @@
-"""A matrix that decays and is added an outer product to, read by a vector: the forward pass of linear attention and all of its backward pass.
+"""A matrix that decays, is written to by an outer product and read by a vector.
+
+It is the forward pass of linear attention and, three times over, its backward pass:
 
     forward in time:   S_t = a_t S_{t-1} + x_t y_t^T,        z_t = S_t^T r_t
     backward in time:  S_t = a_{t+1} S_{t+1} + x_t y_t^T,    z_t = S_t^T r_t
@@ -29,13 +31,16 @@ def padded(size: int) -> int:
 
 @lru_cache(None)
 def make_rank1_scan(rows: int, columns: int, per_column: int, parallel: int) -> Callable[..., None]:
-    """The kernel for states of ``rows`` x ``columns``. Two steps of time are taken in one pass over S, which halves its memory traffic:
-    S stays in the first-level cache, but reading and writing it there costs as much as the arithmetic."""
+    """The kernel for states of ``rows`` x ``columns``. One pass over S takes two steps of time, so that S is read and
+    written half as often; a pair is broken up where a document begins."""
     R, C = -(-rows // 4) * 4, padded(columns)
 
     @njit(parallel=bool(parallel), **OPTIONS)
-    def rank1_scan(r: Any, x: Any, y: Any, a: Any, reset: Any, s0: Any, z: Any, s: Any, backward: bool, tasks: int) -> None:
-        # r, x: (batch, time, heads, rows); y, z: (batch, time, heads, columns); a: (batch, time, heads, 1 | rows | columns)
+    def rank1_scan(
+        r: Any, x: Any, y: Any, a: Any, reset: Any, s0: Any, z: Any, s: Any, backward: bool, tasks: int
+    ) -> None:
+        # r, x: (batch, time, heads, rows); y, z: (batch, time, heads, columns)
+        # a: (batch, time, heads, 1 | rows | columns)
         # s0 before the first step taken, s after the last one: (batch, heads, rows, columns)
         time, heads, decays = x.shape[1], x.shape[2], a.shape[3]
         for task in prange(tasks + parallel - parallel):
@@ -140,7 +145,15 @@ def make_rank1_scan(rows: int, columns: int, per_column: int, parallel: int) -> 
 
 
 def rank1_scan(
-    r: Tensor, x: Tensor, y: Tensor, a: Tensor, reset: Tensor, s0: Tensor, *, side: Side = "rows", backward: bool = False
+    r: Tensor,
+    x: Tensor,
+    y: Tensor,
+    a: Tensor,
+    reset: Tensor,
+    s0: Tensor,
+    *,
+    side: Side = "rows",
+    backward: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """All inputs contiguous; ``a`` is the decay itself. Returns (z, the state after the last step taken)."""
     z, s = torch.empty_like(y), torch.empty_like(s0)

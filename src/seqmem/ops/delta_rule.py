@@ -36,15 +36,15 @@ def delta_rule(
     reset: Tensor | None = None,
     backend: Backend = "auto",
 ) -> tuple[Tensor, Tensor]:
-    """Delta rule (Parallelizing Linear Transformers with the Delta Rule, 2024, arXiv 2406.06484), with decay when ``g`` is given
-    (Gated Delta Networks, 2024, arXiv 2412.06464).
+    """Delta rule (Parallelizing Linear Transformers with the Delta Rule, 2024, arXiv 2406.06484), with decay when ``g``
+    is given (Gated Delta Networks, 2024, arXiv 2412.06464).
 
-    q, k: (batch, time, heads, key), k of unit length for stability; v: (batch, time, heads, value); beta: (batch, time, heads), in (0, 1),
-    or (0, 2) for negative eigenvalues; g: (batch, time, heads), the logarithm of the decay, <= 0; s0: (batch, heads, key, value), default
-    zero; reset: (batch, time) bool, True empties the state before that step. No scaling of q is applied. A step with g = 0 and beta = 0
-    leaves the state as it is.
-    Returns (o (batch, time, heads, value) in the dtype of v, final state (batch, heads, key, value)). bfloat16 and float16 are computed in
-    float32, and the final state stays in float32.
+    q, k: (batch, time, heads, key), k of unit length for stability; v: (batch, time, heads, value); beta: (batch, time,
+    heads), in (0, 1), or (0, 2) for negative eigenvalues; g: (batch, time, heads), the logarithm of the decay, <= 0;
+    s0: (batch, heads, key, value), default zero; reset: (batch, time) bool, True empties the state before that step. No
+    scaling of q is applied. A step with g = 0 and beta = 0 leaves the state as it is.
+    Returns (o (batch, time, heads, value) in the dtype of v, final state (batch, heads, key, value)). bfloat16 and
+    float16 are computed in float32, and the final state stays in float32.
     """
     check_shapes("delta_rule", q, k, v, s0, reset)
     check_gate("delta_rule", "beta", beta, q)

@@ -12,7 +12,8 @@ from seqmem.ops._matrix_state import check_gate, check_shapes, compute_dtype, em
 def gated_linear_attention_reference(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor, s0: Tensor, reset: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The equation as a loop over time. g: (batch, time, heads, key); other shapes as in :func:`gated_linear_attention`."""
+    """The equation as a loop over time. g: (batch, time, heads, key); other shapes as in
+    :func:`gated_linear_attention`."""
     s, outputs = s0, []
     for t in range(q.shape[1]):
         if reset is not None:
@@ -23,15 +24,23 @@ def gated_linear_attention_reference(
 
 
 def gated_linear_attention(
-    q: Tensor, k: Tensor, v: Tensor, g: Tensor, s0: Tensor | None = None, *, reset: Tensor | None = None, backend: Backend = "auto"
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    s0: Tensor | None = None,
+    *,
+    reset: Tensor | None = None,
+    backend: Backend = "auto",
 ) -> tuple[Tensor, Tensor]:
-    """Gated linear attention (Gated Linear Attention Transformers with Hardware-Efficient Training, 2023, arXiv 2312.06635).
+    """Gated linear attention (Gated Linear Attention Transformers with Hardware-Efficient Training, 2023, arXiv
+    2312.06635).
 
-    q, k: (batch, time, heads, key); v: (batch, time, heads, value); g: (batch, time, heads, key), the logarithm of the decay, <= 0;
-    s0: (batch, heads, key, value), default zero; reset: (batch, time) bool, True empties the state before that step. No scaling of q is
-    applied. A step with g = 0 and k = 0 leaves the state as it is.
-    Returns (o (batch, time, heads, value) in the dtype of v, final state (batch, heads, key, value)). bfloat16 and float16 are computed in
-    float32, and the final state stays in float32.
+    q, k: (batch, time, heads, key); v: (batch, time, heads, value); g: (batch, time, heads, key), the logarithm of the
+    decay, <= 0; s0: (batch, heads, key, value), default zero; reset: (batch, time) bool, True empties the state before
+    that step. No scaling of q is applied. A step with g = 0 and k = 0 leaves the state as it is.
+    Returns (o (batch, time, heads, value) in the dtype of v, final state (batch, heads, key, value)). bfloat16 and
+    float16 are computed in float32, and the final state stays in float32.
     """
     check_shapes("gated_linear_attention", q, k, v, s0, reset)
     check_gate("gated_linear_attention", "g", g, q, per_key=True)
