@@ -56,8 +56,14 @@ def selective_scan(
     expect_shape("selective_scan", "h0", h0, "batch, channels, state", batch, channels, state)
     expect_flags("selective_scan", "reset", reset, batch, time)
     out, dtype = u.dtype, computed_in(common_dtype("selective_scan", u, dt, A, B, C, h0))
-    choose("selective_scan", backend, time, u, dt, A, B, C, h0)
+    path = choose("selective_scan", backend, time, u, dt, A, B, C, h0)
     u, dt, A, B, C = (x.to(dtype) for x in (u, dt, A, B, C))
     h0 = u.new_zeros(batch, channels, state) if h0 is None else h0.to(dtype)
-    y, final = selective_scan_reference(u, dt, A, B, C, h0, reset)
+    if path == "numba" and u.numel() * state > 0:
+        from seqmem.ops._selective_scan_numba import SelectiveScan
+
+        keep = torch.is_grad_enabled() and any(x.requires_grad for x in (u, dt, A, B, C, h0))
+        y, final, _ = SelectiveScan.apply(u, dt, A, B, C, h0, reset, keep)
+    else:
+        y, final = selective_scan_reference(u, dt, A, B, C, h0, reset)
     return y.to(out), final
