@@ -58,12 +58,16 @@ def test_weights_that_the_file_lacks_keep_their_layers_initialisation(tmp_path):
     assert torch.equal(partial.layers[1].mixer.out.weight, weights["layers.1.mixer.out.weight"])
 
 
-def test_bfloat16(tmp_path):
-    model = small(STACKS["toy hybrid"])
+@pytest.mark.parametrize("layers", STACKS.values(), ids=STACKS)
+def test_bfloat16(layers, tmp_path):
+    model = small(layers, initializer_range=0.1)
     model.save_pretrained(tmp_path)
+    full = logits_of(model)
     half = SequenceLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
     assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
     assert torch.equal(logits_of(half), logits_of(model.bfloat16()))
+    error = (logits_of(half).float() - full).norm() / full.norm()
+    assert error < 0.05
     half.save_pretrained(tmp_path / "half")
     again = load(tmp_path / "half")
     assert again.dtype == torch.bfloat16

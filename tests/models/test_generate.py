@@ -123,11 +123,11 @@ def test_a_reset_in_the_prompt_is_where_the_text_begins():
     prompt = torch.tensor([PROMPTS[0]])
     reset = torch.zeros_like(prompt).bool()
     reset[0, 4] = True
-    for use_cache in (True, False):
-        out = model.generate(
-            prompt, reset=reset, max_new_tokens=5, do_sample=False, use_cache=use_cache, pad_token_id=PAD
-        )
-        assert out[0, prompt.shape[1] :].tolist() == greedy(model, PROMPTS[0][4:], 5)
+    expected = greedy(model, PROMPTS[0][4:], 5)
+    settings = {"reset": reset, "max_new_tokens": 5, "do_sample": False, "pad_token_id": PAD}
+    ways = ({"use_cache": True}, {"use_cache": False}, {"past_key_values": StateCache(), "prefill_chunk_size": 3})
+    for way in ways:
+        assert model.generate(prompt, **settings, **way)[0, prompt.shape[1] :].tolist() == expected
 
 
 def test_stops_at_the_end_token():

@@ -4,8 +4,8 @@
     u_t = v_t   or, with beta,   u_t = beta_t (v_t - exp(g_t) S_{t-1}^T k_t).
 
 Without beta it is linear attention (with decay), with beta the (gated) delta rule. "recurrent" is the op of
-:mod:`seqmem.ops`; "chunk" and "parallel" are matrix products in plain PyTorch on pieces of 64 positions, or on the
-whole call.
+:mod:`seqmem.ops`, for a single position the equation itself; "chunk" and "parallel" are matrix products in plain
+PyTorch on pieces of 64 positions, or on the whole call.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FORMS = ("parallel", "chunk", "recurrent")
 
 
 def automatic_form(x: Tensor) -> str:
-    """The rule of form="auto": the op for a single position and on the CPU, where it has a kernel; else chunks."""
+    """The rule of form="auto": "recurrent" for a single position and on the CPU (it has a kernel), else "chunk"."""
     return "recurrent" if x.shape[1] == 1 or x.device.type == "cpu" else "chunk"
 
 
@@ -44,18 +44,25 @@ def write_and_read(
     """
     if form == "auto":
         form = automatic_form(q)
-    if form == "recurrent":
+    if form == "recurrent" and q.shape[1] > 1:
         return ssd(q, k, v, g, s0, reset=reset) if beta is None else delta_rule(q, k, v, beta, g, s0, reset=reset)
 
-    if g is None:
-        g = torch.zeros_like(q[..., 0])
     if reset is not None:
-        g = g.masked_fill(reset[..., None], -torch.inf)
-    step = CHUNK if form == "chunk" else q.shape[1]
+        g = (torch.zeros_like(q[..., 0]) if g is None else g).masked_fill(reset[..., None], -torch.inf)
     o_dtype, dtype = v.dtype, compute_dtype(q, k, v, g, beta, s0)
-    q, k, v, g = (x.to(dtype).transpose(1, 2) for x in (q, k, v, g))  # (batch, heads, time, ...)
-    beta = None if beta is None else beta.to(dtype).transpose(1, 2)
-    s, outputs = s0.to(dtype), []
+    q, k, v, s = (x.to(dtype) for x in (q, k, v, s0))
+    g, beta = (None if x is None else x.to(dtype) for x in (g, beta))
+    if form == "recurrent":
+        o, s = _one_step(
+            q[:, 0], k[:, 0], v[:, 0], None if g is None else g[:, 0], None if beta is None else beta[:, 0], s
+        )
+        return o[:, None].to(o_dtype), s
+
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # (batch, heads, time, ...)
+    g = torch.zeros_like(q[..., 0]) if g is None else g.transpose(1, 2)
+    beta = None if beta is None else beta.transpose(1, 2)
+    step = CHUNK if form == "chunk" else q.shape[2]
+    outputs = []
     with torch.autocast(q.device.type, enabled=False):
         for start in range(0, q.shape[2], step):
             t = slice(start, start + step)
@@ -64,6 +71,17 @@ def write_and_read(
             )
             outputs.append(o)
     return torch.cat(outputs, 2).transpose(1, 2).to(o_dtype), s
+
+
+def _one_step(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, beta: Tensor | None, s: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One position, (batch, heads, ...) everywhere: the equation as it stands, in few operations."""
+    if g is not None:
+        s = g.exp()[..., None, None] * s
+    u = v if beta is None else beta[..., None] * (v - (k[..., None] * s).sum(-2))
+    s = torch.addcmul(s, k[..., None], u[..., None, :])
+    return (q[..., None] * s).sum(-2), s
 
 
 def _one_chunk(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor | None, s: Tensor) -> tuple[Tensor, Tensor]:

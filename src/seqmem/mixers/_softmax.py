@@ -67,11 +67,17 @@ def project(qkv: nn.Linear, x: Tensor, position: Tensor, heads: int, size: int, 
     return query, key, value
 
 
-def extended(state: AttentionState | None, key: Tensor, value: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys and values, those of ``state`` first, in the dtype of ``like`` and in memory that nothing else shares."""
+def extended(
+    packing: Packing, state: AttentionState | None, key: Tensor, value: Tensor, like: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(key, value, valid) with the entries of ``state`` first, in the dtype of ``like`` and in memory nothing else shares."""
+    batch, _, time, _ = key.shape
+    valid = key.new_ones(batch, time, dtype=torch.bool) if packing.real is None else packing.real
     if state is None:
-        return key.to(like.dtype).contiguous(), value.to(like.dtype).contiguous()
-    return torch.cat([state.key, key.to(like.dtype)], 2), torch.cat([state.value, value.to(like.dtype)], 2)
+        return key.to(like.dtype).contiguous(), value.to(like.dtype).contiguous(), valid
+    key = torch.cat([state.key, key.to(like.dtype)], 2)
+    value = torch.cat([state.value, value.to(like.dtype)], 2)
+    return key, value, torch.cat([state.valid, valid], 1)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None) -> Tensor:
@@ -86,11 +92,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None) ->
     )
 
 
-def allowed_when_decoding(packing: Packing, state: AttentionState | None, x: Tensor) -> Tensor | None:
-    """What a single position with no mask and no reset sees, (batch, 1, 1, read + 1) bool; None for any other call."""
-    if x.shape[1] > 1 or state is None or packing.order is not None or packing.document is not None:
-        return None
-    return F.pad(state.valid, (0, 1), value=True)[:, None, None]
+def is_decoding(packing: Packing, state: AttentionState | None, x: Tensor) -> bool:
+    """A single position with no mask and no reset: it sees every valid entry, so no matrix need be built."""
+    return x.shape[1] == 1 and state is not None and packing.order is None and packing.document is None
 
 
 def positions(packing: Packing, past: Tensor | None, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,20 +132,18 @@ def tags(packing: Packing, state: AttentionState | None, x: Tensor) -> Tensor:
 
 
 def updated(
-    packing: Packing, state: AttentionState | None, key: Tensor, value: Tensor, position: Tensor, read: int | None
+    packing: Packing, key: Tensor, value: Tensor, valid: Tensor, position: Tensor, read: int | None
 ) -> AttentionState:
-    """The state after this call. ``key``, ``value``: (batch, kv_heads, entries, head), those of ``state`` first.
+    """The state after this call. key, value: (batch, kv_heads, entries, head), valid: (batch, entries), of :func:`extended`.
 
-    Keeps the newest ``read`` entries of the current document, or all of them when None; drops padding and what a reset made unreachable.
+    Keeps the newest ``read`` entries of the current document, or all of them when None; drops padding and what a reset
+    made unreachable.
     """
-    batch, _, entries, _ = key.shape
-    old = 0 if state is None else state.valid.shape[1]
-    keep = key.new_ones(batch, entries - old, dtype=torch.bool) if packing.real is None else packing.real
+    entries = valid.shape[1]
+    keep = valid
     if packing.document is not None and packing.last is not None:
-        keep = keep & (packing.document == packing.last[:, None])
-    if state is not None:
-        before = state.valid if packing.last is None else state.valid & (packing.last == 0)[:, None]
-        keep = torch.cat([before, keep], 1)
+        old = (packing.last == 0)[:, None].expand(-1, entries - packing.document.shape[1])
+        keep = keep & torch.cat([old, packing.document == packing.last[:, None]], 1)
 
     if packing.order is not None or packing.document is not None:  # gather what is kept at the right end
         order = torch.argsort(keep, dim=1, stable=True)

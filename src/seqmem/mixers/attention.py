@@ -62,12 +62,16 @@ class Attention(Mixer):
         x = to_front(packing, x)
         position, after = softmax.positions(packing, None if state is None else state.position, x)
         query, new_key, new_value = softmax.project(self.qkv, x, position, self.heads, self.head, self.rope_base)
-        key, value = softmax.extended(state, new_key, new_value, self.out.weight)
-        allowed = softmax.allowed_when_decoding(packing, state, x)
-        if allowed is None and (state is not None or packing.document is not None):
+        key, value, valid = softmax.extended(packing, state, new_key, new_value, self.out.weight)
+        if softmax.is_decoding(packing, state, x):
+            allowed = valid[:, None, None]
+        elif state is not None or packing.document is not None:
             allowed = _allowed(softmax.tags(packing, state, x), x.shape[1])
+        else:
+            allowed = None
         y = softmax.attend(query, key, value, allowed)  # (batch, heads, time, head)
-        return to_place(packing, softmax.merge(y, self.out)), softmax.updated(packing, state, key, value, after, None)
+        state = softmax.updated(packing, key, value, valid, after, None)
+        return to_place(packing, softmax.merge(y, self.out)), state
 
     def attention(self, x: Tensor, *, mask: Tensor | None = None, reset: Tensor | None = None) -> Tensor:
         """The softmax weights A (batch, heads, time, time) from an empty state; row t sums to 1, or is 0 where nothing may be seen."""

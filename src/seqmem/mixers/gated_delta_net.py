@@ -26,8 +26,8 @@ class GatedDeltaNet(Mixer):
     2024, arXiv 2412.06464).
 
     As :class:`seqmem.mixers.delta_net.DeltaNet`, and: log a_t = -exp(A_log) softplus(w_a x_t + dt_bias) per head, and
-    an output gate: y = W_o (RMSNorm(o) SiLU(W_z x)). At the start exp(A_log) is uniform in [1, 16] and softplus(dt_bias)
-    log-uniform between 0.001 and 0.1.
+    an output gate: y = W_o (RMSNorm(o) SiLU(W_z x)). At the start exp(A_log) is uniform in [1, 16] and
+    softplus(dt_bias) log-uniform between 0.001 and 0.1.
 
     ``expand_value``: a head's values are round(expand_value * key) wide. It is 1 by default (2 in the paper), so that
     all matrix memories of this library hold states of one size at one width.

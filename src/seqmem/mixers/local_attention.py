@@ -70,13 +70,14 @@ class LocalAttention(Mixer):
         plain = state is None and packing.document is None and x.shape[1] <= self.window
         if state is None and not plain:
             state = self.initial_state(x.shape[0])
-        key, value = softmax.extended(state, new_key, new_value, self.out.weight)
-        allowed = softmax.allowed_when_decoding(packing, state, x)
-        if plain or allowed is not None:
-            y = softmax.attend(query, key, value, allowed)  # (batch, heads, time, head)
+        key, value, valid = softmax.extended(packing, state, new_key, new_value, self.out.weight)
+        if plain:
+            y = softmax.attend(query, key, value, None)  # (batch, heads, time, head)
+        elif softmax.is_decoding(packing, state, x):
+            y = softmax.attend(query, key, value, valid[:, None, None])
         else:
             y = banded_attention(query, key, value, softmax.tags(packing, state, x), self.window)
-        state = softmax.updated(packing, state, key, value, after, self.window - 1)
+        state = softmax.updated(packing, key, value, valid, after, self.window - 1)
         return to_place(packing, softmax.merge(y, self.out)), state
 
     def attention(self, x: Tensor, *, mask: Tensor | None = None, reset: Tensor | None = None) -> Tensor:

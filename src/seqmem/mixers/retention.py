@@ -37,6 +37,7 @@ class Retention(Mixer):
     """
 
     forms: ClassVar[tuple[str, ...]] = FORMS
+    forgetting: Tensor
 
     def __init__(
         self, width: int, *, heads: int = 4, value_expansion: float = 1.0, rope_base: float = 10_000.0
@@ -54,6 +55,8 @@ class Retention(Mixer):
         self.qkv = nn.Linear(width, 2 * width + values, bias=False)
         self.gate = nn.Linear(width, values, bias=False)
         self.out = nn.Linear(values, width, bias=False)
+        # 1 - gamma_h, a power of two: exact in every dtype, where gamma itself is not
+        self.register_buffer("forgetting", torch.exp2(-torch.arange(5.0, 5 + heads)), persistent=False)
 
     def initial_state(self, batch_size: int) -> RetentionState:
         memory = self.out.weight.new_zeros(batch_size, self.heads, self.key, self.value)
@@ -101,9 +104,7 @@ class Retention(Mixer):
 
     def _log_decay(self, q: Tensor, mask: Tensor | None) -> Tensor:
         """log gamma_h (batch, time, heads), 0 at padding."""
-        exponents = torch.arange(5, 5 + self.heads, device=q.device, dtype=q.dtype)
-        log_gamma = torch.log1p(-torch.exp2(-exponents))
-        return at_padding(log_gamma.expand(q.shape[:3]), mask, 0)
+        return at_padding(torch.log1p(-self.forgetting.to(q.dtype)).expand(q.shape[:3]), mask, 0)
 
     def _close(self, x: Tensor, o: Tensor) -> Tensor:
         """The norm, gate and projection of what was read, o (batch, time, heads, value)."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers.loss.loss_utils import ForCausalLMLoss
@@ -149,8 +150,7 @@ class SequenceLM(PreTrainedModel, GenerationMixin):
         return_dict = self.config.return_dict if return_dict is None else return_dict
         return output if return_dict else output.to_tuple()
 
-    # What transformers asks of a model
-    # ------------------------------------------------------------------------------------------------
+    # What transformers asks of a model.
 
     def prepare_inputs_for_generation(
         self,
@@ -163,7 +163,7 @@ class SequenceLM(PreTrainedModel, GenerationMixin):
         reset: Tensor | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """The unread part of the text. ``reset`` is about the prompt: no document begins among generated tokens."""
+        """The unread part of the text. ``reset`` is about the whole prompt; no document begins after it."""
         if next_sequence_length is not None and next_sequence_length < 1:
             raise InputError(
                 f"the cache has read {past_key_values.length} positions and the text has {input_ids.shape[1]}; "
@@ -179,9 +179,10 @@ class SequenceLM(PreTrainedModel, GenerationMixin):
             **kwargs,
         )
         if reset is not None:
-            generated = reset.new_zeros(reset.shape[0], max(0, input_ids.shape[1] - reset.shape[1]))
-            unread = inputs["input_ids"] if inputs.get("inputs_embeds") is None else inputs["inputs_embeds"]
-            inputs["reset"] = torch.cat([reset, generated], dim=1)[:, -unread.shape[1] :]
+            given = inputs["input_ids"] if inputs.get("inputs_embeds") is None else inputs["inputs_embeds"]
+            first = past_key_values.length if past_key_values is not None else 0
+            last = first + given.shape[1]
+            inputs["reset"] = F.pad(reset, (0, max(0, last - reset.shape[1])))[:, first:last]
         return inputs
 
     @classmethod
@@ -232,9 +233,8 @@ def build(config: SequenceConfig, seed: int | torch.Generator = 0) -> SequenceLM
 def parameter_count(config: SequenceConfig) -> int:
     """Trainable numbers of a model of this config, without building more than one layer of each kind."""
     counts: dict[str, int] = {}
-    total = (
-        config.vocab_size * config.width * (1 if config.tie_embeddings else 2) + config.width
-    )  # embedding, head, last norm
+    embeddings = 1 if config.tie_embeddings else 2
+    total = embeddings * config.vocab_size * config.width + config.width  # embedding and head, last norm
     for layer, spec in enumerate(config.layers):
         kind = json.dumps(spec, sort_keys=True)
         if kind not in counts:
