@@ -16,7 +16,9 @@ from tests.training.helpers import experiment
 
 
 def record(mixer: str = "lstm", task: str = "mqar", value: float = 0.5, status: str = "done", **given: Any) -> Result:
-    of_experiment = {k: given.pop(k) for k in list(given) if k in ("seed", "learning_rate", "study_width", "mixer_options")}
+    of_experiment = {
+        k: given.pop(k) for k in list(given) if k in ("seed", "learning_rate", "study_width", "mixer_options")
+    }
     name = "bits_per_byte" if task == "bytes" else "accuracy"
     short, long = ("128", "512") if task == "bytes" else ("64", "256")
     test: dict[str, dict[str, float | None]] = {short: {"all": value, "pairs=4": value + 0.1}, long: {"all": value / 2}}
@@ -55,18 +57,29 @@ def test_a_rate_at_which_a_seed_diverged_is_the_worse_one() -> None:
     ]  # fmt: skip
     assert best_learning_rate(grid) == 1e-3
     found = aggregate(grid)
-    assert [(g["learning_rate"], g["diverged"], g["chosen"]) for g in found["grid"]] == [(1e-3, 0, True), (1e-1, 1, False)]
+    assert [(g["learning_rate"], g["diverged"], g["chosen"]) for g in found["grid"]] == [
+        (1e-3, 0, True),
+        (1e-1, 1, False),
+    ]
     assert found["cells"][0]["seeds"] == 2
 
 
 def test_the_table() -> None:
+    def figures(parameters: int, state_bytes: int, pace: float, decode: float) -> dict[str, float]:
+        return {
+            "parameters": parameters,
+            "state_bytes": state_bytes,
+            "train_tokens_per_second": pace,
+            "decode_microseconds": decode,
+        }
+
     results = [
-        record("lstm", "mqar", 0.4, seed=0, parameters=100, state_bytes=10, train_tokens_per_second=5.0, decode_microseconds=2.0),
-        record("lstm", "mqar", 0.6, seed=1, parameters=100, state_bytes=10, train_tokens_per_second=7.0, decode_microseconds=4.0),
-        record("lstm", "bytes", 2.0, parameters=300, state_bytes=10, train_tokens_per_second=8.0, decode_microseconds=3.0),
-        record("attention", "mqar", 0.9, parameters=101, state_bytes=999),
-        record("attention", "bytes", 1.5, parameters=301, state_bytes=999, train_tokens_per_second=4.0, decode_microseconds=9.0),
-    ]  # fmt: skip
+        record("lstm", "mqar", 0.4, seed=0, **figures(100, 10, 5.0, 2.0)),
+        record("lstm", "mqar", 0.6, seed=1, **figures(100, 10, 7.0, 4.0)),
+        record("lstm", "bytes", 2.0, **figures(300, 10, 8.0, 3.0)),
+        record("attention", "mqar", 0.9, **figures(101, 999, 0.0, 0.0)),
+        record("attention", "bytes", 1.5, **figures(301, 999, 4.0, 9.0)),
+    ]
     found = aggregate(results)
     assert json.loads(json.dumps(found)) == found
     assert [c["key"] for c in found["columns"]] == [

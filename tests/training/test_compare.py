@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from tests.training.helpers import outcome
 
 from seqmem.errors import InputError
 from seqmem.training.aggregate import aggregate
@@ -19,6 +18,7 @@ from seqmem.training.events import Event
 from seqmem.training.progress import StudyProgress
 from seqmem.training.schema import Result
 from seqmem.training.study import Study, make_study
+from tests.training.helpers import outcome
 
 
 def small(**changes: Any) -> Study:
@@ -34,7 +34,9 @@ def test_files_and_their_order(tmp_path: Path) -> None:
     assert lines == first.results
     assert all(line.keys() == Result.__annotations__.keys() for line in lines)
     mixers = [(r["mixer"], r["learning_rate"], r["seed"]) for r in lines]
-    assert mixers == [(m, rate, seed) for m in ("tests.training.toy:Toy", "lstm") for rate in (0.01, 0.001) for seed in (0, 1)]
+    assert mixers == [
+        (m, rate, seed) for m in ("tests.training.toy:Toy", "lstm") for rate in (0.01, 0.001) for seed in (0, 1)
+    ]
     curves = json.loads((tmp_path / "a" / "curves.json").read_text())
     assert list(curves) == [r["experiment"] for r in lines]
     assert curves[lines[0]["experiment"]][-1]["step"] == 10

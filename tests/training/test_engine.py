@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.training.helpers import experiment, outcome
 
 from seqmem.errors import InputError
 from seqmem.training import engine
@@ -20,6 +19,7 @@ from seqmem.training.events import Event
 from seqmem.training.loop import train
 from seqmem.training.store import Store
 from seqmem.training.study import make_study
+from tests.training.helpers import experiment, outcome
 
 DEADLY = "tests.training.toy:Deadly"
 ROOT = Path(__file__).parents[2]
@@ -31,7 +31,7 @@ def _tests_can_be_imported_by_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_workers_die_fail_and_carry_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One pool, two workers: a layer whose process is killed half-way once, one that raises, one that prints, one that works."""
+    """One pool, two workers: layers that kill their process half-way (once), raise, print, and work."""
     monkeypatch.setenv("SEQMEM_TEST_DEATHS", "1")
     monkeypatch.setenv("SEQMEM_TEST_DIARY", str(tmp_path / "diary"))
     deadly, broken = experiment(DEADLY, steps=60), experiment("tests.training.toy:Broken")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
-from tests.training.helpers import experiment
 
 from seqmem.mixers import get_mixer
 from seqmem.training.experiment import Experiment, source_digest
 from seqmem.training.seeds import generator
+from tests.training.helpers import experiment
 
 
 def test_the_hash_is_of_the_content() -> None:
@@ -53,6 +53,8 @@ def test_an_edited_layer_is_another_experiment(tmp_path: Path, monkeypatch: pyte
 
 
 def test_draws_depend_on_their_address_alone() -> None:
-    draws = {generator(*where).initial_seed() for where in [(0, "train", 0), (0, "train", 1), (1, "train", 0), (0, "x", 0)]}
+    draws = {
+        generator(*where).initial_seed() for where in [(0, "train", 0), (0, "train", 1), (1, "train", 0), (0, "x", 0)]
+    }
     assert len(draws) == 4
     assert generator(3, "train", 7).initial_seed() == generator(3, "train", 7).initial_seed()

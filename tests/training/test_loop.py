@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.training.helpers import experiment, outcome
 
 from seqmem.models import SequenceConfig, build
 from seqmem.tasks import get_task
@@ -17,6 +16,7 @@ from seqmem.training.evaluate import score
 from seqmem.training.loop import CURVE, Interrupted, Progress, build_model, read_curve, train
 from seqmem.training.optimiser import clip_gradients, learning_rate, make_optimiser
 from seqmem.training.seeds import generator
+from tests.training.helpers import experiment, outcome
 
 
 def test_the_first_step_is_adamw_on_the_asked_positions(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_scores_by_slice_against_a_slow_count() -> None:
 
 @pytest.mark.parametrize("mixer", ["tests.training.toy:Toy", "tests.training.toy:Noisy", "attention", "lstm"])
 def test_stopping_anywhere_changes_nothing(tmp_path: Path, mixer: str) -> None:
-    """Interrupted with a checkpoint, or cut off without one, at random reports: bit for bit the same result and curve."""
+    """Interrupted with a checkpoint, or cut off without one, at random reports: the same bits in the end."""
     one = experiment(mixer, mixer_options={"heads": 1} if mixer == "attention" else {})
     whole, pieces = tmp_path / "whole", tmp_path / "pieces"
     whole.mkdir()
@@ -179,7 +179,7 @@ def test_the_global_random_state_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_state_bytes_are_those_after_the_longest_test(tmp_path: Path) -> None:
-    """Toy: 8 sums and a count, float32. Attention: keys and values of 8 numbers for each of 32 positions, and a position."""
+    """Toy: 8 sums and a count, float32. Attention: keys and values of 8 numbers for 32 positions, and a position."""
     assert train(experiment(steps=1), tmp_path)["state_bytes"] == 4 * 9
     attention = tmp_path / "attention"
     attention.mkdir()

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from tests.training.helpers import experiment, outcome
 
 from seqmem.errors import InputError
 from seqmem.training.loop import train
 from seqmem.training.result import result_of
 from seqmem.training.schema import Result
 from seqmem.training.store import Busy, Store
+from tests.training.helpers import experiment, outcome
 
 
 def test_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,9 @@ budget: laptop
 
 
 def test_the_words_of_the_command_line() -> None:
-    study = make_study(mixers=f"lstm,{TOY}", tasks="parity", widths="8,16", lengths="4,8", learning_rates="1e-3", seeds=2)
+    study = make_study(
+        mixers=f"lstm,{TOY}", tasks="parity", widths="8,16", lengths="4,8", learning_rates="1e-3", seeds=2
+    )
     experiments = expand(study)
     assert len(experiments) == 2 * 2 * 2 * 2
     assert {e.task_options["length"] for e in experiments} == {4, 8}
@@ -65,7 +67,9 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
 
 
 def test_options_of_mixers_and_one_thing_twice(tmp_path: Path) -> None:
-    path = from_text(tmp_path, "mixers: [{attention: {heads: 2}}, attention: {heads: 2}, lstm]\ntasks: parity\nbudget: smoke")
+    path = from_text(
+        tmp_path, "mixers: [{attention: {heads: 2}}, attention: {heads: 2}, lstm]\ntasks: parity\nbudget: smoke"
+    )
     experiments = expand(make_study(path))
     assert [(e.mixer, e.mixer_options) for e in experiments] == [("attention", {"heads": 2}), ("lstm", {})]
 
@@ -98,7 +102,10 @@ def test_options_of_mixers_and_one_thing_twice(tmp_path: Path) -> None:
         ("seeds: true", "study.yaml: seeds is True, expected a whole number"),
         ("seeds: 0", "study.yaml: seeds is 0, expected a whole number"),
         ("seeds: '3'", "study.yaml: seeds is '3', expected a whole number"),
-        ("budget: lapptop", "study.yaml: budget is 'lapptop', expected one of smoke, laptop, full. Did you mean 'laptop'?"),
+        (
+            "budget: lapptop",
+            "study.yaml: budget is 'lapptop', expected one of smoke, laptop, full. Did you mean 'laptop'?",
+        ),
         ("budget: [smoke]", "study.yaml: budget is ['smoke'], expected one of"),
         ("mixers: [lstm\ntasks: x", "study.yaml', line 2, is not YAML"),
         ("- lstm", "study.yaml' holds ['lstm'], expected keys"),
@@ -107,7 +114,9 @@ def test_options_of_mixers_and_one_thing_twice(tmp_path: Path) -> None:
     ],
 )
 def test_one_line_for_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:
-    defaults = "".join(f"{key}\n" for key in ("mixers: [lstm]", "tasks: [parity]", "budget: smoke") if key.split()[0] not in text)
+    defaults = "".join(
+        f"{key}\n" for key in ("mixers: [lstm]", "tasks: [parity]", "budget: smoke") if key.split()[0] not in text
+    )
     path = from_text(tmp_path, f"{text}\n{defaults}" if text and not text.startswith("-") else text)
     with pytest.raises(InputError) as error:
         expand(make_study(path))
@@ -126,11 +135,11 @@ def test_one_line_for_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_the_command_line_is_named_where_it_is_wrong() -> None:
-    with pytest.raises(InputError, match="^--mixers: unknown mixer 'lstn'"):
+    with pytest.raises(InputError, match=r"^--mixers: unknown mixer 'lstn'"):
         expand(make_study(mixers="lstn"))
-    with pytest.raises(InputError, match="^--learning-rates is 'x', expected numbers above 0"):
+    with pytest.raises(InputError, match=r"^--learning-rates is 'x', expected numbers above 0"):
         make_study(learning_rates="x")
-    with pytest.raises(InputError, match="^--mixers: unknown mixer ''"):
+    with pytest.raises(InputError, match=r"^--mixers: unknown mixer ''"):
         expand(make_study(mixers=""))
-    with pytest.raises(InputError, match="^--widths is"):
+    with pytest.raises(InputError, match=r"^--widths is"):
         make_study(widths="32,,64")

@@ -1,4 +1,5 @@
-"""From a list of results to what a table or a plot shows: means with intervals over seeds, at the learning rate that validated best.
+"""From a list of results to what a table or a plot shows: means with intervals over seeds, at the learning rate that
+validated best.
 
 Plain data in, plain data out.
 """
@@ -24,8 +25,8 @@ class Stat(TypedDict):
 
 
 class Cell(TypedDict):
-    """One mixer at one width on one task, at its best learning rate. ``seeds`` are those that finished; ``test[length][slice]`` is as in
-    Metrics. A figure is None when no seed has it."""
+    """One mixer at one width on one task, at its best learning rate. ``seeds`` are those that finished;
+    ``test[length][slice]`` is as in Metrics. A figure is None when no seed has it."""
 
     mixer: str
     width: int
@@ -106,8 +107,9 @@ FINISHED = ("done", "solved")
 def aggregate(results: Sequence[Result]) -> Summary:
     """Group by mixer, width and task (each with its options), choose the learning rate, take means over seeds.
 
-    A learning rate is chosen by the mean validation score; one at which more seeds came to an end goes first. In the table, a task's
-    column is its score at the training length; parameters, state and speeds are those on the task with the longest test length.
+    A learning rate is chosen by the mean validation score; one at which more seeds came to an end goes first. In the
+    table, a task's column is its score at the training length; parameters, state and speeds are those on the task with
+    the longest test length.
     """
     mixer_name = _namer(results, "mixer", "mixer_options")
     task_name = _namer(results, "task", "task_options")
@@ -122,10 +124,17 @@ def aggregate(results: Sequence[Result]) -> Summary:
         best = best_learning_rate(group)
         cells.append(_cell(mixer, width, task, best, rates[best]))
         for rate, seeds in rates.items():
-            grid.append({
-                "mixer": mixer, "width": width, "task": task, "learning_rate": rate, "validation": stat(map(_validation, seeds)),
-                "diverged": _count(seeds, "diverged"), "failed": _count(seeds, "failed"), "chosen": rate == best,
-            })  # fmt: skip
+            point: GridPoint = {
+                "mixer": mixer,
+                "width": width,
+                "task": task,
+                "learning_rate": rate,
+                "validation": stat(map(_validation, seeds)),
+                "diverged": _count(seeds, "diverged"),
+                "failed": _count(seeds, "failed"),
+                "chosen": rate == best,
+            }
+            grid.append(point)
     columns = _columns(list(tasks.values()))
     return {
         "tasks": list(tasks.values()),
@@ -138,7 +147,8 @@ def aggregate(results: Sequence[Result]) -> Summary:
 
 
 def best_learning_rate(results: Sequence[Result]) -> float:
-    """Of one mixer's results on one task at several rates: the rate with the fewest unfinished seeds, then the best mean validation."""
+    """Of one mixer's results on one task at several rates: the rate with the fewest unfinished seeds, then the best
+    mean validation."""
     higher = next((better_of(r["metrics"]["name"]) == "higher" for r in results if r["metrics"]), True)
 
     def rank(rate: float) -> tuple[int, float]:
@@ -162,7 +172,8 @@ def stat(values: Iterable[float | None]) -> Stat | None:
 
 
 def student_t(freedom: int) -> float:
-    """The 0.975 quantile of Student's t with ``freedom`` degrees of freedom: a table to 30, then the expansion about the normal's."""
+    """The 0.975 quantile of Student's t with ``freedom`` degrees of freedom: a table to 30, then the expansion about
+    the normal's."""
     if freedom <= len(_T975):
         return _T975[freedom - 1]
     z = 1.959963985
@@ -279,7 +290,8 @@ def _task_info(name: str, results: list[Result]) -> TaskInfo:
 
 
 def _namer(results: Sequence[Result], kind: str, options: str) -> Callable[[Result], str]:
-    """Names for the mixers (or tasks) of a study: with the options in which those of one name differ, ``"local_attention(window=8)"``."""
+    """Names for the mixers (or tasks) of a study: with the options in which those of one name differ,
+    ``"local_attention(window=8)"``."""
     variants: dict[str, dict[str, dict[str, Any]]] = {}
     for r in results:
         name, given = r[kind], r[options]  # type: ignore[literal-required]

@@ -1,7 +1,7 @@
 """How much each budget trains: the one place with these numbers.
 
-``smoke``: seconds; it shows that everything runs and says nothing about the mechanisms. ``laptop``: the default study within five minutes
-on two cores. ``full``: hours.
+``smoke``: seconds; it shows that everything runs and says nothing about the mechanisms. ``laptop``: the default study
+within five minutes on two cores. ``full``: hours.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from seqmem.training.experiment import Budget
 
 @dataclass(frozen=True)
 class Training:
-    """The training of one task at one budget. ``task_options`` are the task's defaults at this budget; a study's own options win."""
+    """The training of one task at one budget. ``task_options`` are the task's defaults at this budget; a study's own
+    options win."""
 
     steps: int
     batch_size: int
@@ -27,7 +28,8 @@ class Training:
     task_options: dict[str, Any] = field(default_factory=dict)
 
     def budget(self, name: str, steps: int | None = None) -> Budget:
-        """The explicit numbers, with ``steps`` in place of the table's when given (evaluations and warm-up then shrink or grow along)."""
+        """The explicit numbers, with ``steps`` in place of the table's when given (evaluations and warm-up then shrink
+        or grow along)."""
         scale = 1.0 if steps is None else steps / self.steps
         return Budget(
             name=name,
@@ -64,7 +66,8 @@ DEFAULT_BUDGET = "laptop"
 WEIGHT_DECAY = 0.1
 CLIP = 1.0
 
-# columns: steps, sequences per step, steps between evaluations, validation tokens, test tokens per length, warm-up steps, learning rate
+# columns: steps, sequences per step, steps between evaluations, validation tokens, test tokens per length,
+# warm-up steps, learning rate
 BUDGETS: dict[str, Plan] = {
     "smoke": Plan(
         width=16, layers=2, short_conv=4, seeds=1,

@@ -1,4 +1,5 @@
-"""A training stopped half-way, in one file: weights and AdamW's moments as safetensors, the counters as JSON in its header."""
+"""A training stopped half-way, in one file: weights and AdamW's moments as safetensors, the counters as JSON in its
+header."""
 
 from __future__ import annotations
 
@@ -44,7 +45,9 @@ def save(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, count
     path = folder / NAME
     temporary = temporary_name(path)
     try:
-        save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, {"counters": json.dumps(asdict(counters))})
+        save_file(
+            {k: v.contiguous() for k, v in tensors.items()}, temporary, {"counters": json.dumps(asdict(counters))}
+        )
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -80,7 +83,8 @@ def _restore(
         wanted = tuple(expected[name].shape) if name in expected else None
         if here != wanted:
             raise InputError(
-                f"{path}: '{name}' has shape {here}, this experiment's model expects {wanted}; remove it to train from the start"
+                f"{path}: '{name}' has shape {here}, this experiment's model expects {wanted}; "
+                "remove it to train from the start"
             )
     moments: dict[Tensor, dict[str, Any]] = {}
     for name, parameter in model.named_parameters():

@@ -25,8 +25,8 @@ CURVES_SECONDS = 5.0  # least time between two writings of curves.json while the
 
 @dataclass(frozen=True)
 class StudyOutcome:
-    """What came of a study. ``results`` are in the order of its experiments, ``reused`` of them from the store; ``curves`` by experiment.
-    ``interrupted``: stopped by Ctrl-C; run it again to go on."""
+    """What came of a study. ``results`` are in the order of its experiments, ``reused`` of them from the store;
+    ``curves`` by experiment. ``interrupted``: stopped by Ctrl-C; run it again to go on."""
 
     results: list[Result]
     curves: dict[str, list[CurvePoint]]
@@ -44,12 +44,12 @@ def run_study(
     workers: int | None = None,
     progress: OnEvent | None = None,
 ) -> StudyOutcome:
-    """Run what the store does not have, and write into ``out``: ``results.jsonl`` (a line per experiment, as they come, in the study's
-    order), ``curves.json`` (experiment -> learning curve), ``study.json`` (the exact settings).
+    """Run what the store does not have, and write into ``out``: ``results.jsonl`` (a line per experiment, as they come,
+    in the study's order), ``curves.json`` (experiment -> learning curve), ``study.json`` (the exact settings).
 
-    workers: see :func:`seqmem.training.engine.run_all`. progress: called with every event. A KeyboardInterrupt ends the study, not the
-    call: what is finished is written and returned. Raises InputError, before anything runs, for a study that cannot be run or a folder
-    that cannot be written.
+    workers: see :func:`seqmem.training.engine.run_all`. progress: called with every event. A KeyboardInterrupt ends the
+    study, not the call: what is finished is written and returned. Raises InputError, before anything runs, for a study
+    that cannot be run or a folder that cannot be written.
     """
     start = time.monotonic()
     if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -48,9 +49,10 @@ def run_all(
 ) -> Iterator[Result]:
     """Every experiment's result, as they come. Those in the store are not run again.
 
-    workers: processes, by default one per core, each with its share of the cores as threads; 0: in this process. An exception in an
-    experiment, or a worker that dies on it twice (the second one went on from the checkpoint), gives the status "failed"; the others go on.
-    Closing the iterator, or a KeyboardInterrupt, stops the workers; what they were at can be resumed.
+    workers: processes, by default one per core, each with its share of the cores as threads; 0: in this process. An
+    exception in an experiment, or a worker that dies on it twice (the second one went on from the checkpoint), gives
+    the status "failed"; the others go on. Closing the iterator, or a KeyboardInterrupt, stops the workers; what they
+    were at can be resumed.
     """
     tell = on_event or (lambda _: None)
     for experiment in experiments:
@@ -70,17 +72,15 @@ def run_all(
         for experiment in waiting:
             if experiment.mixer.startswith("__main__:"):
                 raise InputError(
-                    f"mixer '{experiment.mixer}' lives in a script or notebook, where worker processes cannot import it from; "
-                    "put the class into a module of its own, or use workers=0"
+                    f"mixer '{experiment.mixer}' lives in a script or notebook, where worker processes cannot "
+                    "import it from; put the class into a module of its own, or use workers=0"
                 )
         yield from _Pool(waiting, store, workers, tell, checkpoint_seconds).run()
     else:
         yield from _run_here(waiting, store, tell, checkpoint_seconds)
 
 
-def _run_here(
-    waiting: deque[Experiment], store: Store, tell: OnEvent, checkpoint_seconds: float
-) -> Iterator[Result]:
+def _run_here(waiting: deque[Experiment], store: Store, tell: OnEvent, checkpoint_seconds: float) -> Iterator[Result]:
     while waiting:
         experiment = waiting.popleft()
         tell(Event("started", experiment))
@@ -113,7 +113,9 @@ class _Worker:
             stdout=subprocess.PIPE,
             stderr=self.errors,
             encoding="utf-8",
-            env=os.environ | dict.fromkeys(names, str(setup["threads"])) | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=os.environ
+            | dict.fromkeys(names, str(setup["threads"]))
+            | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             start_new_session=True,  # a Ctrl-C in the terminal reaches the parent alone, which stops the workers
         )
         self.send(setup)
@@ -252,7 +254,8 @@ class _Pool:
         return result
 
     def _stop(self) -> None:
-        """End all workers: those at work after their step, with a checkpoint; the others at once. A second Ctrl-C ends all at once."""
+        """End all workers: those at work after their step, with a checkpoint; the others at once. A second Ctrl-C ends
+        all at once."""
         try:
             for worker in self.workers:
                 if worker.experiment is None:
@@ -261,10 +264,8 @@ class _Pool:
                     worker.send({"stop": True})
             deadline = time.monotonic() + STOP_SECONDS
             for worker in self.workers:
-                try:
+                with contextlib.suppress(subprocess.TimeoutExpired):
                     worker.process.wait(max(0.0, deadline - time.monotonic()))
-                except subprocess.TimeoutExpired:
-                    pass
         finally:
             for worker in self.workers:
                 worker.process.kill()

@@ -26,10 +26,11 @@ def asked_logits(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
 def score(
     model: nn.Module, task: Task, length: int, tokens: int, split: Split, tick: Callable[[], None] | None = None
 ) -> dict[str, float]:
-    """The task's metric on about ``tokens`` tokens of ``split`` at this length: ``{"all": ..., slice: ...}``, slices that occur only.
+    """The task's metric on about ``tokens`` tokens of ``split`` at this length: ``{"all": ..., slice: ...}``, slices
+    that occur only.
 
-    Accuracy is the share of asked positions answered rightly; bits per byte is the mean cross-entropy in bits over asked positions.
-    ``tick`` is called before each batch.
+    Accuracy is the share of asked positions answered rightly; bits per byte is the mean cross-entropy in bits over
+    asked positions. ``tick`` is called before each batch.
     """
     examples = max(1, tokens // length)
     at_once = max(1, min(examples, TOKENS_AT_ONCE // length))

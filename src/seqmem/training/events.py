@@ -14,9 +14,10 @@ Kind = Literal["queued", "reused", "started", "step", "busy", "retried", "finish
 
 @dataclass(frozen=True)
 class Event:
-    """``queued``: known, before anything runs. ``reused``: its result was in the store. ``started``: a worker has it. ``step``: where its
-    training is. ``busy``: another process is at work on it; it is asked for again later. ``retried``: its worker died (``detail`` says
-    how), another goes on from the checkpoint. ``finished``: with its result, whatever the status."""
+    """``queued``: known, before anything runs. ``reused``: its result was in the store. ``started``: a worker has it.
+    ``step``: where its training is. ``busy``: another process is at work on it; it is asked for again later.
+    ``retried``: its worker died (``detail`` says how), another goes on from the checkpoint. ``finished``: with its
+    result, whatever the status."""
 
     kind: Kind
     experiment: Experiment

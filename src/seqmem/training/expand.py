@@ -22,8 +22,8 @@ from seqmem.training.study import Named, Study
 def expand(study: Study) -> list[Experiment]:
     """Every experiment of the study, sized, each once; in the order tasks, widths, mixers, learning rates, seeds.
 
-    Raises InputError naming the key: an unknown mixer, task or option, a class that cannot be imported, a width that a mixer refuses or
-    cannot match the reference at, a length that a task refuses.
+    Raises InputError naming the key: an unknown mixer, task or option, a class that cannot be imported, a width that a
+    mixer refuses or cannot match the reference at, a length that a task refuses.
     """
     plan = get_plan(study.budget)
     widths = study.widths or [plan.width]

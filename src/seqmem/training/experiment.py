@@ -37,11 +37,11 @@ class Budget(BaseModel):
 
 
 class Experiment(BaseModel):
-    """A frozen description. ``study_width`` is the width whose attention stack sets the number of parameters; ``width`` and
-    ``mlp_width`` are what the mixer got so as to match it (:mod:`seqmem.training.sizing`).
+    """A frozen description. ``study_width`` is the width whose attention stack sets the number of parameters; ``width``
+    and ``mlp_width`` are what the mixer got so as to match it (:mod:`seqmem.training.sizing`).
 
-    ``source`` and ``data`` are digests of what a name alone does not pin down: the file of a layer of the user's own, the text behind a
-    path. They take part in the hash, so an edited layer or text is run again.
+    ``source`` and ``data`` are digests of what a name alone does not pin down: the file of a layer of the user's own,
+    the text behind a path. They take part in the hash, so an edited layer or text is run again.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,14 +63,16 @@ class Experiment(BaseModel):
 
     @functools.cached_property
     def hash(self) -> str:
-        """16 hexadecimal digits. They change with any field, the format and the version of seqmem (whose layers may have changed)."""
+        """16 hexadecimal digits. They change with any field, the format and the version of seqmem (whose layers may
+        have changed)."""
         described = {"format": FORMAT, "seqmem": seqmem.__version__, **self.model_dump(mode="json")}
         canonical = json.dumps(described, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def source_digest(cls: type[nn.Module]) -> str | None:
-    """A digest of the file that defines a layer of the user's own; None for the library's layers, which the version pins.
+    """A digest of the file that defines a layer of the user's own; None for the library's layers, which the version
+    pins.
 
     Only that one file is read: an edit in a module that it imports goes unnoticed.
     """

@@ -1,7 +1,7 @@
 """One training, from its description to its result; it can be stopped at any step and goes on to the same numbers.
 
-What makes it resumable: the batch of step n is drawn from (seed, n) alone, as is anything random inside the model, and a checkpoint
-holds everything else. Steps on another number of threads may round differently.
+What makes it resumable: the batch of step n is drawn from (seed, n) alone, as is anything random inside the model, and
+a checkpoint holds everything else. Steps on another number of threads may round differently.
 """
 
 from __future__ import annotations
@@ -66,14 +66,16 @@ def train(
     progress: Callable[[Progress], None] | None = None,
     checkpoint_seconds: float = 60.0,
 ) -> Result:
-    """Train and test; the checkpoint and the learning curve (``metrics.jsonl``) are kept in ``folder``, which must exist.
+    """Train and test; the checkpoint and the learning curve (``metrics.jsonl``) are kept in ``folder``, which must
+    exist.
 
-    A checkpoint found there is gone on from; one that is damaged or of another shape is set aside (``.damaged``) and the training starts
-    again, as ``status_detail`` then says. ``progress`` is called after every step; what it raises ends the training, and Interrupted
-    leaves a fresh checkpoint. Training stops early at the first evaluation that reaches the task's ``solved_at``.
+    A checkpoint found there is gone on from; one that is damaged or of another shape is set aside (``.damaged``) and
+    the training starts again, as ``status_detail`` then says. ``progress`` is called after every step; what it raises
+    ends the training, and Interrupted leaves a fresh checkpoint. Training stops early at the first evaluation that
+    reaches the task's ``solved_at``.
 
-    A loss or gradient that is not finite, or a loss that stays above four times a uniform guess's for a twentieth of all steps, gives the
-    status "diverged"; ``metrics`` is then None and ``status_detail`` names the step.
+    A loss or gradient that is not finite, or a loss that stays above four times a uniform guess's for a twentieth of
+    all steps, gives the status "diverged"; ``metrics`` is then None and ``status_detail`` names the step.
     """
     with torch.random.fork_rng(devices=[]):
         return _Training(experiment, folder, progress or (lambda _: None), checkpoint_seconds).run()

@@ -22,7 +22,8 @@ def make_optimiser(model: nn.Module, weight_decay: float) -> torch.optim.AdamW:
 
 
 def learning_rate(step: int, peak: float, warmup: int, steps: int) -> float:
-    """The rate of step ``step`` (from 0): up to ``peak`` in ``warmup`` steps, then down half a cosine that ends at 0 after ``steps``.
+    """The rate of step ``step`` (from 0): up to ``peak`` in ``warmup`` steps, then down half a cosine that ends at 0
+    after ``steps``.
 
     SGDR (2016), arXiv 1608.03983, without restarts.
     """

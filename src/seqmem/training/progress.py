@@ -19,8 +19,8 @@ from seqmem.training.experiment import Experiment
 class StudyProgress:
     """``with StudyProgress() as progress: run_study(..., progress=progress)``.
 
-    On a terminal: how much is done, how long it will take, and a line per running experiment. Elsewhere (a file, a pipe) a plain line for
-    every experiment that ends. Nothing is left of the live display but a line.
+    On a terminal: how much is done, how long it will take, and a line per running experiment. Elsewhere (a file, a
+    pipe) a plain line for every experiment that ends. Nothing is left of the live display but a line.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -124,7 +124,9 @@ class StudyState:
         result = event.result
         words = [f"[{len(self.ended)}/{len(self.experiments)}] {label(event.experiment)}: {result['status']}"]
         if result["metrics"] is not None:
-            words.append(f"validation {result['metrics']['name'].replace('_', ' ')} {result['metrics']['validation']:.3f}")
+            words.append(
+                f"validation {result['metrics']['name'].replace('_', ' ')} {result['metrics']['validation']:.3f}"
+            )
         words.append(f"{result['steps']} steps in {_clock(result['wall_seconds'])}")
         if result["status_detail"]:
             words.append(result["status_detail"])
@@ -137,7 +139,8 @@ class StudyState:
 def label(experiment: Experiment) -> str:
     """An experiment in a few words."""
     mixer = experiment.mixer.rpartition(":")[2]
-    return f"{mixer} · {experiment.task} · width {experiment.study_width} · rate {experiment.learning_rate:g} · seed {experiment.seed}"
+    sizes = f"width {experiment.study_width} · rate {experiment.learning_rate:g} · seed {experiment.seed}"
+    return f"{mixer} · {experiment.task} · {sizes}"
 
 
 def _work(experiment: Experiment) -> float:

@@ -6,8 +6,8 @@ from typing import Any, TypedDict
 
 
 class Metrics(TypedDict):
-    """``test[length][slice]`` is the task's metric on held-out data; slice "all" is always there. Lengths are strings (JSON), the training
-    length first. A number that is not finite is None."""
+    """``test[length][slice]`` is the task's metric on held-out data; slice "all" is always there. Lengths are strings
+    (JSON), the training length first. A number that is not finite is None."""
 
     name: str  # "accuracy" or "bits_per_byte"
     chance: float
@@ -16,7 +16,8 @@ class Metrics(TypedDict):
 
 
 class Result(TypedDict):
-    """One experiment. ``status``: "done" (all steps), "solved" (stopped early), "diverged" (``status_detail`` names the step), "failed"."""
+    """One experiment. ``status``: "done" (all steps), "solved" (stopped early), "diverged" (``status_detail`` names the
+    step), "failed"."""
 
     experiment: str  # hash of the description, the name of its folder in the store
     mixer: str

@@ -1,9 +1,11 @@
-"""Equal parameters: how wide a mixer's model is, so that it has as many parameters as the attention stack of the study's width.
+"""Equal parameters: how wide a mixer's model is, so that it has as many parameters as the attention stack of the
+study's width.
 
-The rule. The reference is a stack of ``attention`` at the study's width with the default SwiGLU (8/3 of the width). Every other mixer keeps
-the width, and its MLP makes up the difference: parameters are linear in the MLP's width, so two counts give it. Only where the mixer is
-so large that its MLP would be narrower than a quarter of the width is the width reduced, to the largest that the mixer's constructor
-accepts and that leaves room for such an MLP. The count is that of the whole model, embedding included.
+The rule. The reference is a stack of ``attention`` at the study's width with the default SwiGLU (8/3 of the width).
+Every other mixer keeps the width, and its MLP makes up the difference: parameters are linear in the MLP's width, so two
+counts give it. Only where the mixer is so large that its MLP would be narrower than a quarter of the width is the width
+reduced, to the largest that the mixer's constructor accepts and that leaves room for such an MLP. The count is that of
+the whole model, embedding included.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ class Size(NamedTuple):
 def size(mixer: str, options: dict[str, Any], vocab_size: int, width: int, layers: int, short_conv: int = 0) -> Size:
     """The size at which ``mixer`` matches the attention stack of ``width`` within 5 %.
 
-    Raises InputError when its constructor refuses the width or its options, or when no width down to an eighth gives a match.
+    Raises InputError when its constructor refuses the width or its options, or when no width down to an eighth gives a
+    match.
     """
     return _size(mixer, json.dumps(options, sort_keys=True), vocab_size, width, layers, short_conv)
 
@@ -70,7 +73,8 @@ def _match(layer: dict[str, Any], vocab_size: int, width: int, layers: int, shor
 
 @functools.cache
 def _reference(vocab_size: int, width: int, layers: int, short_conv: int) -> Size:
-    """One head, which divides every even width (an odd one is rounded up): the number of parameters does not depend on it."""
+    """One head, which divides every even width (an odd one is rounded up): the number of parameters hardly depends on
+    it."""
     from seqmem.models import SequenceConfig, parameter_count
 
     width += width % 2

@@ -1,7 +1,8 @@
 """Where results live: a folder per experiment, named by its hash, shared by any number of processes.
 
-``root/ab/abcdef.../`` holds ``experiment.json`` (the description), ``metrics.jsonl`` (the learning curve), ``checkpoint.safetensors``,
-``result.json`` (once finished) and ``lock`` (held by the process that works on it; a process that dies lets go of it).
+``root/ab/abcdef.../`` holds ``experiment.json`` (the description), ``metrics.jsonl`` (the learning curve),
+``checkpoint.safetensors``, ``result.json`` (once finished) and ``lock`` (held by the process that works on it; a
+process that dies lets go of it).
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class Store:
         return self.root / experiment.hash[:2] / experiment.hash
 
     def result(self, experiment: Experiment) -> Result | None:
-        """The record of a finished experiment; None when there is none, or when it is damaged (then :meth:`run` runs it again)."""
+        """The record of a finished experiment; None when there is none, or when it is damaged (then :meth:`run` runs it
+        again)."""
         return _read(self.folder(experiment) / RESULT)
 
     def curve(self, experiment: Experiment) -> list[CurvePoint]:

@@ -1,4 +1,5 @@
-"""A study: which mixers on which tasks, at which sizes, rates and seeds. From the command line, a YAML file or Python; checked at once."""
+"""A study: which mixers on which tasks, at which sizes, rates and seeds. From the command line, a YAML file or Python;
+checked at once."""
 
 from __future__ import annotations
 
@@ -58,8 +59,8 @@ Names = Annotated[list[Named], BeforeValidator(_as_named), Field(min_length=1)]
 class Study(BaseModel):
     """What is compared; :func:`make_study` makes one. None: as the budget says (:mod:`seqmem.training.budgets`).
 
-    ``widths`` are those of the attention stack that every mixer matches in parameters. ``lengths`` take the place of each task's
-    ``length``, ``steps`` that of the budget's. ``seeds`` is how many: 0, 1, ...
+    ``widths`` are those of the attention stack that every mixer matches in parameters. ``lengths`` take the place of
+    each task's ``length``, ``steps`` that of the budget's. ``seeds`` is how many: 0, 1, ...
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -99,8 +100,8 @@ EXPECTED = {
 def make_study(path: str | os.PathLike[str] | None = None, **given: Any) -> Study:
     """The study of a YAML file, of keywords (which win over the file's keys; None means not given), or of both.
 
-    Text from a command line is taken apart at commas: ``make_study(mixers="attention,mamba", widths="32,64")``. What is said nowhere is
-    the default study. Raises InputError naming the file and the key.
+    Text from a command line is taken apart at commas: ``make_study(mixers="attention,mamba", widths="32,64")``. What is
+    said nowhere is the default study. Raises InputError naming the file and the key.
     """
     described: dict[str, Any] = {"mixers": list(DEFAULT_MIXERS), "tasks": list(DEFAULT_TASKS)}
     origins: dict[str, str] = {}
@@ -124,7 +125,8 @@ def make_study(path: str | os.PathLike[str] | None = None, **given: Any) -> Stud
         raise InputError(f"{origins[key]} is {_shown(described[key])}, expected {EXPECTED[key]}") from error
     if study.budget not in BUDGETS:
         raise InputError(
-            f"{origins['budget']} is '{study.budget}', expected {EXPECTED['budget']}.{did_you_mean(study.budget, BUDGETS)}"
+            f"{origins['budget']} is '{study.budget}', expected {EXPECTED['budget']}."
+            f"{did_you_mean(study.budget, BUDGETS)}"
         )
     return study
 
@@ -143,7 +145,9 @@ def read_study(path: Path) -> Mapping[str, Any]:
         problem = " ".join(str(getattr(error, "problem", None) or error).split())
         raise InputError(f"study file '{path}',{line} is not YAML: {problem}") from error
     if not isinstance(found, dict):
-        raise InputError(f"study file '{path}' holds {_shown(found)}, expected keys such as mixers, tasks, seeds, budget")
+        raise InputError(
+            f"study file '{path}' holds {_shown(found)}, expected keys such as mixers, tasks, seeds, budget"
+        )
     return found
 
 

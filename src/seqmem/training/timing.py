@@ -16,7 +16,8 @@ from seqmem.training.seeds import generator
 
 
 class Decoding(NamedTuple):
-    """state_bytes: per sequence, after reading the longest test length. microseconds: per greedy token from there on."""
+    """state_bytes: per sequence, after reading the longest test length. microseconds: per greedy token from there on.
+    """
 
     state_bytes: int
     microseconds: float
@@ -24,11 +25,14 @@ class Decoding(NamedTuple):
 
 @torch.no_grad()
 def measure_decoding(model: nn.Module, task: Task, tokens: int = 50, warm_up: int = 5) -> Decoding:
-    """Read one sequence of the longest test length, then write ``tokens`` more, one at a time, carrying the state; median time of one."""
+    """Read one sequence of the longest test length, then write ``tokens`` more, one at a time, carrying the state;
+    median time of one."""
     was_training = model.training
     model.eval()
     try:
-        inputs = task.sample(1, max(task.test_lengths), generator(DATA_SEED, "decode"), split="test").inputs  # (1, time)
+        inputs = task.sample(
+            1, max(task.test_lengths), generator(DATA_SEED, "decode"), split="test"
+        ).inputs  # (1, time)
         logits, state = model.run(inputs)  # type: ignore[operator]
         held = state_bytes(state)
         seconds = []

@@ -1,8 +1,10 @@
-"""One worker process: reads experiments from its standard input, runs them in the store, answers on its standard output.
+"""One worker process: reads experiments from its standard input, runs them in the store, answers on its standard
+output.
 
-``python -m seqmem.training.worker``. Both ways one JSON object per line. In: ``{"path": sys.path, "store": root, "threads": n, "checkpoint_seconds": s}`` once, then
-``{"run": experiment}`` or ``{"stop": true}``. Out: ``{"ready": true}``, then per experiment ``{"step": ...}`` now and then and one of
-``{"result": ...}``, ``{"busy": true}``, ``{"interrupted": true}``. The end of the input means stop: the parent has gone.
+``python -m seqmem.training.worker``. Both ways one JSON object per line. In: ``{"path": sys.path, "store": root,
+"threads": n, "checkpoint_seconds": s}`` once, then ``{"run": experiment}`` or ``{"stop": true}``. Out: ``{"ready":
+true}``, then per experiment ``{"step": ...}`` now and then and one of ``{"result": ...}``, ``{"busy": true}``,
+``{"interrupted": true}``. The end of the input means stop: the parent has gone.
 """
 
 from __future__ import annotations
