@@ -19,6 +19,7 @@ class PeeksOne(Leaky):
         return y + 0.01 * torch.cat([x[:, 1:], x[:, -1:]], 1), state
 
 
+@wrong(1, "when more follows in the same call")
 @wrong(2, "position 0 changed when position")
 class CentresOverTime(Leaky):
     def forward(self, x: Tensor, state: Any = None, **flags: Any) -> tuple[Tensor, Any]:

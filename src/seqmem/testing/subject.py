@@ -156,15 +156,10 @@ def run(
     try:
         result = layer(x, **keywords) if state is None else layer(x, state, **keywords)
     except Exception as error:
-        given = [
-            f"x {tuple(x.shape)}",
-            "no state" if state is None else "a state",
-            *(f"{n}={form!r}" if n == "form" else n for n in keywords),
-        ]
+        given = ["x"] + ["state"] * (state is not None) + [n if n != "form" else f"form={form!r}" for n in keywords]
+        call = f"forward({', '.join(given)}){' of a single position' if x.shape[1] == 1 else ''} in {name_of(x.dtype)}"
         hint = "; new tensors should take the dtype of x" if "dtype" in str(error) and x.dtype == torch.float64 else ""
-        raise Violation(
-            f"the call with {', '.join(given)} ({name_of(x.dtype)}) raised {one_line(error)}{hint}"
-        ) from error
+        raise Violation(f"{call} raised {one_line(error)}{hint}") from error
     if not isinstance(result, tuple) or len(result) != 2:
         what = f"a tuple of {len(result)}" if isinstance(result, tuple) else f"one {type(result).__name__}"
         raise Violation(f"forward() returned {what}, expected the pair (y, state)")
