@@ -27,6 +27,7 @@ class Mixer(nn.Module):
 
     memory: ClassVar[str] = "constant"  # or "linear": how the state's bytes grow with time
     causal: ClassVar[bool] = True
+    convolves: ClassVar[bool] = False  # True: the layer begins with a short convolution of its own
     forms: ClassVar[tuple[str, ...]] = ("parallel", "recurrent")  # what form= accepts beside "auto"
 
     def __init__(self, width: int) -> None:

@@ -33,9 +33,10 @@ class DeltaNet(Mixer):
     ``delta_rule``, position by position); "auto" is "recurrent" for one position or on a CPU, else "chunk".
     """
 
+    convolves: ClassVar[bool] = True
     forms: ClassVar[tuple[str, ...]] = FORMS
 
-    def __init__(self, width: int, *, heads: int = 4, conv: int = 4, allow_negative_eigenvalues: bool = False) -> None:
+    def __init__(self, width: int, *, heads: int = 2, conv: int = 4, allow_negative_eigenvalues: bool = False) -> None:
         super().__init__(width)
         self.heads = heads
         self.key = split_heads(width, heads, "DeltaNet")

@@ -37,13 +37,14 @@ class GatedDeltaNet(Mixer):
     ``delta_rule``, position by position); "auto" is "recurrent" for one position or on a CPU, else "chunk".
     """
 
+    convolves: ClassVar[bool] = True
     forms: ClassVar[tuple[str, ...]] = FORMS
 
     def __init__(
         self,
         width: int,
         *,
-        heads: int = 4,
+        heads: int = 2,
         expand_value: float = 1.0,
         conv: int = 4,
         allow_negative_eigenvalues: bool = False,

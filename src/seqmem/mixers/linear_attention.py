@@ -34,7 +34,7 @@ class LinearAttention(Mixer):
 
     forms: ClassVar[tuple[str, ...]] = FORMS
 
-    def __init__(self, width: int, *, heads: int = 4) -> None:
+    def __init__(self, width: int, *, heads: int = 2) -> None:
         super().__init__(width)
         self.heads = heads
         self.key = split_heads(width, heads, "LinearAttention")

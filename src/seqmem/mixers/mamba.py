@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +41,8 @@ class Mamba(Mixer):
     form: "parallel" is the scan, "recurrent" a loop of single steps in plain PyTorch; "auto" is "parallel", which for
     one position is the single step.
     """
+
+    convolves: ClassVar[bool] = True
 
     def __init__(
         self, width: int, *, expand: float = 2.0, state_size: int = 16, conv: int = 4, dt_rank: int | None = None

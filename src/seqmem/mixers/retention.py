@@ -40,7 +40,7 @@ class Retention(Mixer):
     forgetting: Tensor
 
     def __init__(
-        self, width: int, *, heads: int = 4, value_expansion: float = 1.0, rope_base: float = 10_000.0
+        self, width: int, *, heads: int = 2, value_expansion: float = 1.0, rope_base: float = 10_000.0
     ) -> None:
         super().__init__(width)
         self.heads = heads

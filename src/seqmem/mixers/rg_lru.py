@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +48,8 @@ class RGLRU(Mixer):
     form: "parallel" is the scan, "recurrent" a loop of single steps in plain PyTorch; "auto" is "parallel", which for
     one position is the single step.
     """
+
+    convolves: ClassVar[bool] = True
 
     def __init__(self, width: int, *, lru_width: int | None = None, heads: int = 4, conv: int = 4) -> None:
         super().__init__(width)

@@ -52,8 +52,9 @@ class Block(GradientCheckpointingLayer):
     def __init__(self, config: SequenceConfig, layer: int) -> None:
         super().__init__()
         self.mixer_norm = nn.RMSNorm(config.width, eps=config.norm_eps)
-        self.conv = ShortConv(config.width, config.short_conv, bias=True, owner="SequenceLM") if config.short_conv else None
         self.mixer = make_mixer(*config.mixer(layer), config.width)
+        wanted = config.short_conv if not getattr(self.mixer, "convolves", False) else 0
+        self.conv = ShortConv(config.width, wanted, bias=True, owner="SequenceLM") if wanted else None
         self.mlp_norm = nn.RMSNorm(config.width, eps=config.norm_eps) if config.mlp_width else None
         self.mlp = SwiGLU(config.width, config.mlp_width, len(config.layers)) if config.mlp_width else None
 

@@ -23,8 +23,9 @@ class SequenceConfig(PreTrainedConfig):
     **options}``, the options being keyword arguments of the mixer's constructor. mixer_options: ``{name: options}`` for
     every layer of that name; it is merged into ``layers``, where a layer's own options win. mlp_width: hidden units of
     the SwiGLU after each mixer; None: 8/3 of the width, to the nearest multiple of 8; 0: no MLP. short_conv: positions that
-    a causal depthwise convolution in front of every mixer sees, so that no mixer has to learn to look a few tokens back;
-    0: none. tie_embeddings: the head is the transposed embedding. initializer_range: standard deviation of the embedding and of an untied head.
+    a causal depthwise convolution in front of a mixer sees, so that none has to learn to look a few tokens back; a mixer
+    that begins with such a convolution itself (``convolves = True``) gets no second one; 0: none. tie_embeddings: the head is the transposed embedding. initializer_range: standard deviation of the embedding and of an untied head;
+    None: 1 / sqrt(width), so that a new model's logits are of order one.
     bos_token_id, eos_token_id (one or several), pad_token_id: what ``generate`` begins with, stops at and fills up
     with. Anything else goes to ``transformers.PreTrainedConfig``.
 
@@ -46,7 +47,7 @@ class SequenceConfig(PreTrainedConfig):
     short_conv: int = 0
     norm_eps: float = 1e-5
     tie_embeddings: bool = True
-    initializer_range: float = 0.02
+    initializer_range: float | None = None
     use_cache: bool = True
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
@@ -62,7 +63,7 @@ class SequenceConfig(PreTrainedConfig):
         short_conv: int = 0,
         norm_eps: float = 1e-5,
         tie_embeddings: bool = True,
-        initializer_range: float = 0.02,
+        initializer_range: float | None = None,
         use_cache: bool = True,
         bos_token_id: int | None = None,
         eos_token_id: int | list[int] | None = None,
@@ -82,7 +83,8 @@ class SequenceConfig(PreTrainedConfig):
         self.short_conv = _whole("short_conv", short_conv, least=0)
         self.norm_eps = _positive("norm_eps", norm_eps)
         self.tie_embeddings = bool(tie_embeddings)
-        self.initializer_range = _positive("initializer_range", initializer_range)
+        spread = self.width**-0.5 if initializer_range is None else initializer_range
+        self.initializer_range = _positive("initializer_range", spread)
         self.use_cache = bool(use_cache)
         self.bos_token_id = _token("bos_token_id", bos_token_id, vocab_size)
         self.eos_token_id = (
