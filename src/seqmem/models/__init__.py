@@ -1,0 +1,40 @@
+"""Whole networks. ``from seqmem.models import SequenceConfig, SequenceLM``: a Hugging Face causal LM made of mixers.
+
+transformers is imported when one of the names below is first touched; that also registers the model with ``AutoConfig``
+and ``AutoModelForCausalLM`` under the model type "seqmem".
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seqmem.models.cache import StateCache
+    from seqmem.models.checkpoint import load
+    from seqmem.models.config import SequenceConfig
+    from seqmem.models.language_model import SequenceLM, build, parameter_count
+
+__all__ = ["SequenceConfig", "SequenceLM", "StateCache", "build", "load", "parameter_count"]
+
+_HOME = {
+    "SequenceConfig": "config",
+    "SequenceLM": "language_model",
+    "StateCache": "cache",
+    "build": "language_model",
+    "load": "checkpoint",
+    "parameter_count": "language_model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    importlib.import_module(
+        "seqmem.models.language_model"
+    )  # registers with the Auto classes, whichever name is touched
+    return getattr(importlib.import_module(f"seqmem.models.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

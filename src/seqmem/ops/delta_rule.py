@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seqmem.ops._dispatch import Backend
+from seqmem.ops._dispatch import Backend, choose
+from seqmem.ops._matrix_state import check_gate, check_shapes, compute_dtype, empty_state, no_reset
 
 
 def delta_rule_reference(
@@ -35,13 +36,29 @@ def delta_rule(
     reset: Tensor | None = None,
     backend: Backend = "auto",
 ) -> tuple[Tensor, Tensor]:
-    """Delta rule (Parallelizing Linear Transformers with the Delta Rule, 2024, arXiv 2406.06484), with decay when ``g`` is given
-    (Gated Delta Networks, 2024, arXiv 2412.06464).
+    """Delta rule (Parallelizing Linear Transformers with the Delta Rule, 2024, arXiv 2406.06484), with decay when ``g``
+    is given (Gated Delta Networks, 2024, arXiv 2412.06464).
 
-    q, k: (batch, time, heads, key), k of unit length for stability; v: (batch, time, heads, value); beta: (batch, time, heads), in (0, 1),
-    or (0, 2) for negative eigenvalues; g: (batch, time, heads), the logarithm of the decay, <= 0; s0: (batch, heads, key, value), default
-    zero; reset: (batch, time) bool, True empties the state before that step. No scaling of q is applied. A step with g = 0 and beta = 0
-    leaves the state as it is.
-    Returns (o (batch, time, heads, value), final state (batch, heads, key, value)).
+    q, k: (batch, time, heads, key), k of unit length for stability; v: (batch, time, heads, value); beta: (batch, time,
+    heads), in (0, 1), or (0, 2) for negative eigenvalues; g: (batch, time, heads), the logarithm of the decay, <= 0;
+    s0: (batch, heads, key, value), default zero; reset: (batch, time) bool, True empties the state before that step. No
+    scaling of q is applied. A step with g = 0 and beta = 0 leaves the state as it is.
+    Returns (o (batch, time, heads, value) in the dtype of v, final state (batch, heads, key, value)). bfloat16 and
+    float16 are computed in float32, and the final state stays in float32.
     """
-    raise NotImplementedError
+    check_shapes("delta_rule", q, k, v, s0, reset)
+    check_gate("delta_rule", "beta", beta, q)
+    check_gate("delta_rule", "g", g, q)
+    dtype = compute_dtype(q, k, v, beta, g, s0)
+    out_dtype = v.dtype
+    path = choose("delta_rule", backend, q.shape[1], q, k, v, beta, g, s0)
+    s0 = empty_state(q, v, dtype) if s0 is None else s0.to(dtype)
+    q, k, v, beta = q.to(dtype), k.to(dtype), v.to(dtype), beta.to(dtype)
+    g = None if g is None else g.to(dtype)
+    if path == "reference":
+        o, s = delta_rule_reference(q, k, v, beta, g, s0, reset)
+    else:
+        from seqmem.ops._delta_rule import DeltaRule
+
+        o, s = DeltaRule.apply(q, k, v, beta, g, s0, no_reset(q) if reset is None else reset)
+    return o.to(out_dtype), s

@@ -5,13 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seqmem.ops._dispatch import Backend
+from seqmem.ops._dispatch import Backend, choose
+from seqmem.ops._matrix_state import check_gate, check_shapes, compute_dtype, empty_state, no_reset
 
 
 def gated_linear_attention_reference(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor, s0: Tensor, reset: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The equation as a loop over time. g: (batch, time, heads, key); other shapes as in :func:`gated_linear_attention`."""
+    """The equation as a loop over time. g: (batch, time, heads, key); other shapes as in
+    :func:`gated_linear_attention`."""
     s, outputs = s0, []
     for t in range(q.shape[1]):
         if reset is not None:
@@ -22,13 +24,35 @@ def gated_linear_attention_reference(
 
 
 def gated_linear_attention(
-    q: Tensor, k: Tensor, v: Tensor, g: Tensor, s0: Tensor | None = None, *, reset: Tensor | None = None, backend: Backend = "auto"
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    s0: Tensor | None = None,
+    *,
+    reset: Tensor | None = None,
+    backend: Backend = "auto",
 ) -> tuple[Tensor, Tensor]:
-    """Gated linear attention (Gated Linear Attention Transformers with Hardware-Efficient Training, 2023, arXiv 2312.06635).
+    """Gated linear attention (Gated Linear Attention Transformers with Hardware-Efficient Training, 2023, arXiv
+    2312.06635).
 
-    q, k: (batch, time, heads, key); v: (batch, time, heads, value); g: (batch, time, heads, key), the logarithm of the decay, <= 0;
-    s0: (batch, heads, key, value), default zero; reset: (batch, time) bool, True empties the state before that step. No scaling of q is
-    applied. A step with g = 0 and k = 0 leaves the state as it is.
-    Returns (o (batch, time, heads, value), final state (batch, heads, key, value)).
+    q, k: (batch, time, heads, key); v: (batch, time, heads, value); g: (batch, time, heads, key), the logarithm of the
+    decay, <= 0; s0: (batch, heads, key, value), default zero; reset: (batch, time) bool, True empties the state before
+    that step. No scaling of q is applied. A step with g = 0 and k = 0 leaves the state as it is.
+    Returns (o (batch, time, heads, value) in the dtype of v, final state (batch, heads, key, value)). bfloat16 and
+    float16 are computed in float32, and the final state stays in float32.
     """
-    raise NotImplementedError
+    check_shapes("gated_linear_attention", q, k, v, s0, reset)
+    check_gate("gated_linear_attention", "g", g, q, per_key=True)
+    dtype = compute_dtype(q, k, v, g, s0)
+    out_dtype = v.dtype
+    path = choose("gated_linear_attention", backend, q.shape[1], q, k, v, g, s0)
+    s0 = empty_state(q, v, dtype) if s0 is None else s0.to(dtype)
+    q, k, v, g = q.to(dtype), k.to(dtype), v.to(dtype), g.to(dtype)
+    if path == "reference":
+        o, s = gated_linear_attention_reference(q, k, v, g, s0, reset)
+    else:
+        from seqmem.ops._linear_attention import LinearAttention
+
+        o, s = LinearAttention.apply(q, k, v, g, s0, no_reset(q) if reset is None else reset)
+    return o.to(out_dtype), s

@@ -1,14 +1,20 @@
-"""Linear attention with one decay per head:  S_t = exp(g_t) S_{t-1} + k_t v_t^T,   o_t = S_t^T q_t  (Mamba-2, RetNet, simple GLA)."""
+"""Linear attention with one decay per head:  S_t = exp(g_t) S_{t-1} + k_t v_t^T,   o_t = S_t^T q_t.
+
+The recurrence of Mamba-2, RetNet and simple GLA.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from seqmem.ops._dispatch import Backend
+from seqmem.ops._dispatch import Backend, choose
+from seqmem.ops._matrix_state import check_gate, check_shapes, compute_dtype, empty_state, no_reset
 
 
-def ssd_reference(q: Tensor, k: Tensor, v: Tensor, g: Tensor, s0: Tensor, reset: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def ssd_reference(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor, s0: Tensor, reset: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The equation as a loop over time, on any device and dtype. Shapes as in :func:`ssd`."""
     s, outputs = s0, []
     for t in range(q.shape[1]):
@@ -31,9 +37,25 @@ def ssd(
 ) -> tuple[Tensor, Tensor]:
     """State-space duality's recurrence (Transformers are SSMs, 2024, arXiv 2405.21060).
 
-    q, k: (batch, time, heads, key); v: (batch, time, heads, value); g: (batch, time, heads), the logarithm of the decay, <= 0, default 0
-    (no decay: plain linear attention); s0: (batch, heads, key, value), default zero; reset: (batch, time) bool, True empties the state
-    before that step. No scaling of q is applied. A step with g = 0 and k = 0 leaves the state as it is.
-    Returns (o (batch, time, heads, value), final state (batch, heads, key, value)).
+    q, k: (batch, time, heads, key); v: (batch, time, heads, value); g: (batch, time, heads), the logarithm of the
+    decay, <= 0, default 0 (no decay: plain linear attention); s0: (batch, heads, key, value), default zero; reset:
+    (batch, time) bool, True empties the state before that step. No scaling of q is applied. A step with g = 0 and k = 0
+    leaves the state as it is.
+    Returns (o (batch, time, heads, value) in the dtype of v, final state (batch, heads, key, value)). bfloat16 and
+    float16 are computed in float32, and the final state stays in float32.
     """
-    raise NotImplementedError
+    check_shapes("ssd", q, k, v, s0, reset)
+    check_gate("ssd", "g", g, q)
+    dtype = compute_dtype(q, k, v, g, s0)
+    out_dtype = v.dtype
+    path = choose("ssd", backend, q.shape[1], q, k, v, g, s0)
+    s0 = empty_state(q, v, dtype) if s0 is None else s0.to(dtype)
+    g = q.new_zeros(q.shape[:3], dtype=dtype) if g is None else g.to(dtype)
+    q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
+    if path == "reference":
+        o, s = ssd_reference(q, k, v, g, s0, reset)
+    else:
+        from seqmem.ops._linear_attention import LinearAttention
+
+        o, s = LinearAttention.apply(q, k, v, g.unsqueeze(-1), s0, no_reset(q) if reset is None else reset)
+    return o.to(out_dtype), s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seqmem.errors import InputError, did_you_mean
@@ -25,22 +26,54 @@ def _rows(*rows: tuple[str, str, str, str]) -> dict[str, TaskEntry]:
 
 
 TASKS: dict[str, TaskEntry] = _rows(
-    ("mqar", "MQAR", "multi-query associative recall: key-value pairs, then keys whose values are asked", "Zoology (2023), arXiv 2312.04927"),
-    ("copying", "Copying", "repeat a string of symbols after a separator", "Neural Turing Machines (2014), arXiv 1410.5401"),
-    ("selective_copying", "SelectiveCopying", "repeat the symbols strewn among blanks, in order", "Mamba (2023), arXiv 2312.00752"),
-    ("parity", "Parity", "is the number of ones so far odd?", "Neural Networks and the Chomsky Hierarchy (2022), arXiv 2207.02098"),
-    ("bytes", "Bytes", "the next byte of real text", "public-domain prose inside the package, or your own file or folder"),
-    ("digits", "Digits", "which digit, from its 8x8 image read pixel by pixel", "Optical Recognition of Handwritten Digits (1998), UCI"),
+    ("mqar", "MQAR", "multi-query associative recall: key-value pairs, then keys whose values are asked",
+     "Zoology (2023), arXiv 2312.04927"),
+    ("copying", "Copying", "say again the string of symbols that was just read",
+     "Neural Turing Machines (2014), arXiv 1410.5401"),
+    ("selective_copying", "SelectiveCopying", "say again, in order, the few symbols strewn among blanks",
+     "Mamba (2023), arXiv 2312.00752"),
+    ("parity", "Parity", "is the number of ones so far odd?",
+     "Neural Networks and the Chomsky Hierarchy (2022), arXiv 2207.02098"),
+    ("bytes", "Bytes", "the next byte of real text: a novel inside the package, or your own file or folder",
+     "Moby-Dick; or, The Whale (1851), public domain"),
+    ("digits", "Digits", "which digit, from its 8x8 image read pixel by pixel",
+     "Optical Recognition of Handwritten Digits (1998), UCI, CC BY 4.0"),
 )  # fmt: skip
 
 
 def get_task(name: str, **options: Any) -> Task:
-    """The task ``name`` with these options. Raises InputError for an unknown name or option (with the nearest known one) or a bad value."""
+    """The task ``name`` with these options.
+
+    Raises InputError for an unknown name or option (with the nearest known one) or a bad value.
+    """
     if name not in TASKS:
         raise InputError(f"unknown task '{name}'.{did_you_mean(name, TASKS)} Known: {', '.join(TASKS)}")
     cls = getattr(importlib.import_module(f"seqmem.tasks.{name}"), TASKS[name].class_name)
-    known = list(cls.__dataclass_fields__)
+    known = [field.name for field in fields(cls)]
     for option in options:
         if option not in known:
-            raise InputError(f"task '{name}' has no option '{option}'.{did_you_mean(option, known)} Known: {', '.join(known)}")
+            near = did_you_mean(option, known)
+            raise InputError(f"task '{name}' has no option '{option}'.{near} Known: {', '.join(known) or 'none'}")
     return cls(**options)
+
+
+def describe(name: str, **options: Any) -> dict[str, Any]:
+    """What there is to know of the task ``name`` with these options, as plain data for JSON: a row of ``seqmem tasks
+    --json``.
+
+    Raises InputError as :func:`get_task` does.
+    """
+    task = get_task(name, **options)
+    return {
+        "name": name,
+        "summary": TASKS[name].summary,
+        "source": TASKS[name].source,
+        "vocab_size": task.vocab_size,
+        "metric": task.metric,
+        "chance": task.chance,
+        "solved_at": task.solved_at,
+        "train_length": task.train_length,
+        "test_lengths": list(task.test_lengths),
+        "slices": list(task.slices),
+        "options": {field.name: getattr(task, field.name) for field in fields(task)},
+    }

@@ -1,7 +1,7 @@
 """What a task is: data with a known answer, sampled through an explicit generator.
 
-A task is a frozen dataclass whose fields are its options (so that a study file can name them); it samples batches, says what is asked
-where, and what a guess would score.
+A task is a frozen dataclass whose fields are its options (so that a study file can name them); it samples batches, says
+what is asked where, and what a guess would score.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ Metric = Literal["accuracy", "bits_per_byte"]
 
 
 class Batch(NamedTuple):
-    """inputs: (batch, time) int64 token ids. targets: (batch, time) int64, the token that is asked for *at* that position (no further shift),
-    or IGNORE. groups: (batch,) int64, which of ``task.slices`` each row belongs to, or None when the task has no slices."""
+    """inputs: (batch, time) int64 token ids. targets: (batch, time) int64, the token that is asked for *at* that
+    position (no further shift), or IGNORE. groups: (batch,) int64, which of ``task.slices`` each row belongs to, or
+    None when the task has no slices."""
 
     inputs: Tensor
     targets: Tensor
@@ -56,13 +57,18 @@ class Task:
         return ()
 
     @property
+    def data_sha256(self) -> str | None:
+        """SHA-256 of the data that a path among the options stands for; None where the options say everything."""
+        return None
+
+    @property
     def chance(self) -> float:
         """The metric's value for the best guess that has not read the input."""
         raise NotImplementedError
 
     def sample(self, batch_size: int, length: int, generator: torch.Generator, *, split: Split = "train") -> Batch:
-        """``batch_size`` examples of ``length`` steps. The same generator state gives the same batch. ``split`` matters only where the
-        data are finite; synthetic tasks draw fresh examples."""
+        """``batch_size`` examples of ``length`` steps. The same generator state gives the same batch. ``split``
+        matters only where the data are finite; synthetic tasks draw fresh examples."""
         raise NotImplementedError
 
     def example(self, generator: torch.Generator) -> str:

@@ -1,0 +1,36 @@
+"""Numbers as a person reads them."""
+
+from __future__ import annotations
+
+import math
+
+
+def short_number(value: float) -> str:
+    """``950``, ``12.5k``, ``3.2M``: three figures at most."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / limit:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+def bytes_text(value: float) -> str:
+    """Bytes in powers of 1,024: ``512 B``, ``4 KiB``, ``1.5 MiB``."""
+    for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if value >= 1024**power:
+            return f"{value / 1024**power:.3g} {unit}"
+    return f"{value:.0f} B"
+
+
+def with_interval(mean: float | None, interval: float | None, digits: int = 3) -> str:
+    """``0.912 ± 0.013``; a dash when there is no value."""
+    if mean is None or not math.isfinite(mean):
+        return "–"
+    text = f"{mean:.{digits}f}"
+    return text if interval is None else f"{text} ± {interval:.{digits}f}"
+
+
+def short_with_interval(mean: float | None, interval: float | None) -> str:
+    """``41.2k ± 0.8k`` for large quantities."""
+    if mean is None or not math.isfinite(mean):
+        return "–"
+    return short_number(mean) if interval is None else f"{short_number(mean)} ± {short_number(interval)}"

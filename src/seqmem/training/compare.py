@@ -1,0 +1,121 @@
+"""A whole study: every experiment run or found in the store, the records written beside each other as they come."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seqmem.errors import InputError
+from seqmem.training.engine import cores, run_all
+from seqmem.training.events import Event, OnEvent
+from seqmem.training.expand import expand
+from seqmem.training.experiment import Experiment
+from seqmem.training.files import to_json, write_json, write_text
+from seqmem.training.result import versions
+from seqmem.training.schema import CurvePoint, Result
+from seqmem.training.store import Store, require_writable
+from seqmem.training.study import Study
+
+CURVES_SECONDS = 5.0  # least time between two writings of curves.json while the study runs
+
+
+@dataclass(frozen=True)
+class StudyOutcome:
+    """What came of a study. ``results`` are in the order of its experiments, ``reused`` of them from the store;
+    ``curves`` by experiment. ``interrupted``: stopped by Ctrl-C; run it again to go on."""
+
+    results: list[Result]
+    curves: dict[str, list[CurvePoint]]
+    total: int
+    reused: int
+    interrupted: bool
+    wall_seconds: float
+    out: Path
+
+
+def run_study(
+    study: Study,
+    out: str | os.PathLike[str],
+    store: Store | str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    progress: OnEvent | None = None,
+) -> StudyOutcome:
+    """Run what the store does not have, and write into ``out``: ``results.jsonl`` (a line per experiment, as they come,
+    in the study's order), ``curves.json`` (experiment -> learning curve), ``study.json`` (the exact settings).
+
+    workers: see :func:`seqmem.training.engine.run_all`. progress: called with every event. A KeyboardInterrupt ends the
+    study, not the call: what is finished is written and returned. Raises InputError, before anything runs, for a study
+    that cannot be run or a folder that cannot be written.
+    """
+    start = time.monotonic()
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 0):
+        raise InputError(f"workers is {workers!r}, expected 0 (in this process) or more")
+    experiments = expand(study)
+    folder = Path(out).expanduser().absolute()
+    require_writable(folder, "out", "give another with --out")
+    store = store if isinstance(store, Store) else Store(store)
+    write_json(folder / "study.json", _settings(study, experiments, workers))
+
+    results: dict[str, Result] = {}
+    reused = 0
+
+    def on_event(event: Event) -> None:
+        nonlocal reused
+        reused += event.kind == "reused"
+        if progress is not None:
+            progress(event)
+
+    interrupted = False
+    curves_written = 0.0
+    # seeds in the outer loop: a study stopped half-way has compared all mixers, on fewer seeds
+    running = run_all(sorted(experiments, key=lambda e: e.seed), store, workers, on_event)
+    _write_results(folder, experiments, results)
+    try:
+        for result in running:
+            results[result["experiment"]] = result
+            _write_results(folder, experiments, results)
+            if time.monotonic() - curves_written > CURVES_SECONDS:
+                _write_curves(folder, store, experiments)
+                curves_written = time.monotonic()
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        running.close()  # type: ignore[attr-defined]
+    for experiment in experiments:  # one may have finished while the workers were being stopped
+        if experiment.hash not in results and (found := store.result(experiment)):
+            results[experiment.hash] = found
+    _write_results(folder, experiments, results)
+    return StudyOutcome(
+        results=[results[e.hash] for e in experiments if e.hash in results],
+        curves=_write_curves(folder, store, experiments),
+        total=len(experiments),
+        reused=reused,
+        interrupted=interrupted,
+        wall_seconds=time.monotonic() - start,
+        out=folder,
+    )
+
+
+def _write_results(folder: Path, experiments: Sequence[Experiment], results: dict[str, Result]) -> None:
+    lines = [to_json(results[e.hash]) + "\n" for e in experiments if e.hash in results]
+    write_text(folder / "results.jsonl", "".join(lines))
+
+
+def _write_curves(folder: Path, store: Store, experiments: Sequence[Experiment]) -> dict[str, list[CurvePoint]]:
+    curves = {e.hash: points for e in experiments if (points := store.curve(e))}
+    write_text(folder / "curves.json", to_json(curves) + "\n")
+    return curves
+
+
+def _settings(study: Study, experiments: Sequence[Experiment], workers: int | None) -> dict[str, Any]:
+    return {
+        "study": study.model_dump(mode="json"),
+        "workers": cores() if workers is None else workers,
+        "cores": cores(),
+        "versions": versions(),
+        "experiments": {e.hash: e.model_dump(mode="json") for e in experiments},
+    }

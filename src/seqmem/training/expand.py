@@ -1,0 +1,84 @@
+"""From a study to its experiments: everything that could be wrong with it is found here, before anything runs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from seqmem.errors import InputError
+from seqmem.mixers import get_mixer
+from seqmem.tasks import TASKS, get_task
+from seqmem.tasks.base import Task
+from seqmem.training.budgets import Plan, get_plan
+from seqmem.training.experiment import Experiment, source_digest
+from seqmem.training.sizing import size
+from seqmem.training.study import Named, Study
+
+
+def expand(study: Study) -> list[Experiment]:
+    """Every experiment of the study, sized, each once; in the order tasks, widths, mixers, learning rates, seeds.
+
+    Raises InputError naming the key: an unknown mixer, task or option, a class that cannot be imported, a width that a
+    mixer refuses or cannot match the reference at, a length that a task refuses.
+    """
+    plan = get_plan(study.budget)
+    widths = study.widths or [plan.width]
+    layers = study.layers or plan.layers
+    short_conv = plan.short_conv if study.short_conv is None else study.short_conv
+    with blamed_on(study.origin("mixers")):
+        sources = [source_digest(get_mixer(mixer.name)) for mixer in study.mixers]
+    found: dict[str, Experiment] = {}
+    for named in study.tasks:
+        training = plan.training(named.name)
+        for task in _tasks(study, named, plan):
+            options = json.loads(json.dumps(dataclasses.asdict(task)))  # every option, as JSON has it
+            for width in widths:
+                for mixer, source in zip(study.mixers, sources, strict=True):
+                    with blamed_on(study.origin("widths" if study.widths else "mixers")):
+                        sized = size(mixer.name, mixer.options, task.vocab_size, width, layers, short_conv)
+                    for rate in study.learning_rates or [training.learning_rate]:
+                        for seed in range(study.seeds or plan.seeds):
+                            experiment = Experiment(
+                                mixer=mixer.name,
+                                mixer_options=mixer.options,
+                                source=source,
+                                task=named.name,
+                                task_options=options,
+                                data=getattr(task, "data_sha256", None),
+                                study_width=width,
+                                width=sized.width,
+                                mlp_width=sized.mlp_width,
+                                layers=layers,
+                                short_conv=short_conv,
+                                learning_rate=rate,
+                                seed=seed,
+                                budget=training.budget(study.budget, study.steps),
+                            )
+                            found[experiment.hash] = experiment
+    return list(found.values())
+
+
+def _tasks(study: Study, named: Named, plan: Plan) -> Iterator[Task]:
+    """The task once, or once per train length. Options of the study's own take the place of the budget's."""
+    options: dict[str, Any] = dict(named.options or plan.training(named.name).task_options)
+    if isinstance(options.get("path"), str):
+        options["path"] = os.path.abspath(options["path"])  # the same text from whichever folder
+    if study.lengths is None or named.name not in TASKS:
+        with blamed_on(study.origin("tasks")):
+            yield get_task(named.name, **options)
+    for length in study.lengths or []:
+        with blamed_on(study.origin("lengths")):
+            yield get_task(named.name, **{**options, "length": length})
+
+
+@contextlib.contextmanager
+def blamed_on(origin: str) -> Iterator[None]:
+    """Put the key at fault in front of an InputError's message."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{origin}: {error}") from error

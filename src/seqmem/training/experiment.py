@@ -1,0 +1,85 @@
+"""One experiment, described so exactly that its hash names its result: one model, one task, one seed, one budget."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+import seqmem
+
+if TYPE_CHECKING:
+    from torch import nn
+
+#: Part of every hash: raised when the same description would be trained or measured differently.
+FORMAT = 1
+
+
+class Budget(BaseModel):
+    """How much training, and how much measuring."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    steps: int = Field(gt=0)
+    batch_size: int = Field(gt=0)  # sequences per step
+    warmup: int = Field(ge=0)  # steps of linear warm-up; a cosine to zero follows
+    weight_decay: float = Field(ge=0)
+    clip: float = Field(gt=0)  # bound on the norm of the whole gradient
+    eval_every: int = Field(gt=0)  # steps between two looks at the validation data
+    validation_tokens: int = Field(gt=0)  # tokens read at each look
+    test_tokens: int = Field(gt=0)  # tokens read at the end, per test length
+
+
+class Experiment(BaseModel):
+    """A frozen description. ``study_width`` is the width whose attention stack sets the number of parameters; ``width``
+    and ``mlp_width`` are what the mixer got so as to match it (:mod:`seqmem.training.sizing`).
+
+    ``source`` and ``data`` are digests of what a name alone does not pin down: the file of a layer of the user's own,
+    the text behind a path. They take part in the hash, so an edited layer or text is run again.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mixer: str
+    mixer_options: dict[str, Any] = {}
+    source: str | None = None
+    task: str
+    task_options: dict[str, Any] = {}
+    data: str | None = None
+    study_width: int = Field(gt=0)
+    width: int = Field(gt=0)
+    mlp_width: int = Field(ge=0)
+    layers: int = Field(gt=0)
+    short_conv: int = Field(default=0, ge=0)  # see SequenceConfig
+    learning_rate: float = Field(gt=0, allow_inf_nan=False)
+    seed: int = Field(ge=0)
+    budget: Budget
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """16 hexadecimal digits. They change with any field, the format and the version of seqmem (whose layers may
+        have changed)."""
+        described = {"format": FORMAT, "seqmem": seqmem.__version__, **self.model_dump(mode="json")}
+        canonical = json.dumps(described, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def source_digest(cls: type[nn.Module]) -> str | None:
+    """A digest of the file that defines a layer of the user's own; None for the library's layers, which the version
+    pins.
+
+    Only that one file is read: an edit in a module that it imports goes unnoticed.
+    """
+    if cls.__module__.split(".")[0] == "seqmem":
+        return None
+    try:
+        name = inspect.getsourcefile(cls)
+        return hashlib.sha256(Path(name).read_bytes()).hexdigest()[:16] if name else "unknown"
+    except (OSError, TypeError):
+        return "unknown"

@@ -1,0 +1,107 @@
+"""Where results live: a folder per experiment, named by its hash, shared by any number of processes.
+
+``root/ab/abcdef.../`` holds ``experiment.json`` (the description), ``metrics.jsonl`` (the learning curve),
+``checkpoint.safetensors``, ``result.json`` (once finished) and ``lock`` (held by the process that works on it; a
+process that dies lets go of it).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from seqmem.errors import InputError
+from seqmem.training.experiment import Experiment
+from seqmem.training.files import quarantine, temporary_name, write_json
+from seqmem.training.result import is_result
+from seqmem.training.schema import CurvePoint, Result
+
+RESULT = "result.json"
+
+
+class Busy(Exception):
+    """Another process is at work on this experiment."""
+
+
+class Store:
+    """``Store(path)``; without a path, the folder that SEQMEM_STORE names, else one in the user's cache.
+
+    Raises InputError when the folder cannot be written.
+    """
+
+    def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
+        self.root = Path(root or os.environ.get("SEQMEM_STORE") or _user_cache()).expanduser().absolute()
+        require_writable(self.root, "store", "give another with --store or SEQMEM_STORE")
+
+    def folder(self, experiment: Experiment) -> Path:
+        """Where this experiment lives, whether it exists yet or not."""
+        return self.root / experiment.hash[:2] / experiment.hash
+
+    def result(self, experiment: Experiment) -> Result | None:
+        """The record of a finished experiment; None when there is none, or when it is damaged (then :meth:`run` runs it
+        again)."""
+        return _read(self.folder(experiment) / RESULT)
+
+    def curve(self, experiment: Experiment) -> list[CurvePoint]:
+        """The learning curve so far."""
+        from seqmem.training.loop import read_curve
+
+        return read_curve(self.folder(experiment))
+
+    def run(self, experiment: Experiment, work: Callable[[Path], Result]) -> Result:
+        """The stored result, or else that of ``work(folder)``, which is then stored unless its status is "failed".
+
+        Raises Busy, at once, when another process is at work on the same experiment.
+        """
+        folder = self.folder(experiment)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(folder / "lock", timeout=0):
+                return self._run_alone(experiment, folder, work)
+        except Timeout:
+            raise Busy(experiment.hash) from None
+
+    def _run_alone(self, experiment: Experiment, folder: Path, work: Callable[[Path], Result]) -> Result:
+        path, note = folder / RESULT, ""
+        if path.exists():
+            found = _read(path)
+            if found is not None:
+                return found
+            note = f"run again, its damaged record is kept as {quarantine(path)}"
+        write_json(folder / "experiment.json", {"hash": experiment.hash, **experiment.model_dump(mode="json")})
+        result = work(folder)
+        if note:
+            result["status_detail"] = "; ".join(filter(None, (note, result["status_detail"])))
+        if result["status"] != "failed":
+            write_json(path, result)
+            return _read(path) or result  # as every later reader will see it
+        return result
+
+
+def require_writable(folder: Path, what: str, advice: str) -> None:
+    """Create ``folder`` if need be. Raises InputError when files cannot be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = temporary_name(folder / "probe")
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"{what} folder '{folder}' cannot be written ({error.strerror}); {advice}") from error
+
+
+def _read(path: Path) -> Result | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if is_result(found) else None
+
+
+def _user_cache() -> Path:
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("seqmem")) / "store"
