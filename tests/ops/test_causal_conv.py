@@ -9,7 +9,6 @@ from torch import Tensor
 from seqmem.errors import InputError
 from seqmem.ops import causal_conv
 
-
 FLAGS = list(itertools.product((False, True), repeat=2))
 
 
@@ -35,12 +34,13 @@ def _inputs(generator: torch.Generator, batch: int, time: int, channels: int, ke
 
 
 def _compare(inputs: list[Tensor], mask: Tensor | None, reset: Tensor | None) -> None:
-    y, final = causal_conv(*inputs, mask=mask, reset=reset)
-    expected, state = _loop(*inputs, mask, reset)
-    assert y.isfinite().all()
-    if mask is not None:
-        y = y.where(mask[..., None], 0)
-    torch.testing.assert_close((y, final), (expected, state), rtol=1e-10, atol=1e-10)
+    expected = _loop(*inputs, mask, reset)
+    for backend in ("numba", "reference"):
+        y, final = causal_conv(*inputs, mask=mask, reset=reset, backend=backend)
+        assert y.isfinite().all()
+        if mask is not None:
+            y = y.where(mask[..., None], 0)
+        torch.testing.assert_close((y, final), expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("time", [1, 2, 3, 4])
@@ -62,13 +62,14 @@ def test_long_sequences(with_mask, with_reset, generator) -> None:
     _compare(inputs, mask, reset)
 
 
+@pytest.mark.parametrize("backend", ["numba", "reference"])
 @pytest.mark.parametrize(("with_mask", "with_reset"), FLAGS)
-def test_gradcheck(with_mask, with_reset, generator) -> None:
+def test_gradcheck(with_mask, with_reset, backend, generator) -> None:
     mask = torch.tensor([[1, 0, 1, 1, 0, 1], [0, 0, 1, 0, 0, 0]], dtype=torch.bool) if with_mask else None
     reset = torch.tensor([[0, 0, 0, 1, 0, 0], [0, 1, 0, 0, 0, 1]], dtype=torch.bool) if with_reset else None
 
     def call(*inputs: Tensor) -> tuple[Tensor, Tensor]:
-        y, final = causal_conv(*inputs, mask=mask, reset=reset)
+        y, final = causal_conv(*inputs, mask=mask, reset=reset, backend=backend)
         return (y if mask is None else y[mask]), final
 
     assert torch.autograd.gradcheck(call, _inputs(generator, 2, 6, 3, 4))
@@ -113,6 +114,21 @@ def test_defaults_half_precision_and_strides(generator) -> None:
     low, kept = causal_conv(x.bfloat16(), weight)
     assert (low.dtype, kept.dtype) == (torch.bfloat16, torch.float32)
     torch.testing.assert_close(causal_conv(x.mT.contiguous().mT, weight.t().contiguous().t())[0], y)
+
+
+def test_spans_two_threads_and_single_precision(generator) -> None:
+    """Longer than what one task takes: the spans' borders, and the sums over tasks."""
+    torch.set_num_threads(2)
+    inputs = [x.detach().float().requires_grad_() for x in _inputs(generator, 2, 600, 5, 4)]
+    reset = torch.zeros(2, 600, dtype=torch.bool)
+    reset[0, 257] = reset[1, 256] = True
+    results = []
+    for backend in ("numba", "reference"):
+        y, final = causal_conv(*inputs, reset=reset, backend=backend)
+        results.append((y, final, *torch.autograd.grad(y.square().sum() + final.sum(), inputs)))
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-2)  # weight gradients are sums over 1,200 terms
+    for x, expected in zip(*results, strict=True):
+        assert (x - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
 @pytest.mark.parametrize(("batch", "time", "channels"), [(0, 5, 3), (2, 0, 3), (2, 5, 0)])

@@ -202,7 +202,7 @@ def test_under_checkpoint_and_used_twice(generator) -> None:
 
 def test_vmap_and_second_derivatives_refuse_clearly(generator) -> None:
     a, b, _ = _inputs(generator, (2, 8, 3), torch.float64, False)
-    with pytest.raises(NotImplementedError, match="linear_scan.*vmap"):
+    with pytest.raises(NotImplementedError, match=r"linear_scan.*vmap"):
         torch.func.vmap(lambda a, b: linear_scan(a, b, backend="numba")[0])(a[None], b[None])
     (grad,) = torch.autograd.grad(linear_scan(a, b, backend="numba")[0].square().sum(), a, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
@@ -218,6 +218,7 @@ def test_wrong_input_is_one_line() -> None:
         lambda: linear_scan(x, x, reset=torch.zeros(2, 3)),
         lambda: linear_scan(x.int(), x.int()),
         lambda: linear_scan(x.cfloat(), x, log=True),
+        lambda: linear_scan(x, x, backend="numbe"),
     ]
     for call in wrong:
         with pytest.raises(InputError, match=r"^linear_scan: [^\n]*expected[^\n]*$"):

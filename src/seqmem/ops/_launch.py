@@ -79,8 +79,8 @@ def _give_up_cache(error: Exception) -> None:
     if _cache_on_disk:
         _cache_on_disk = False
         warnings.warn(
-            f"seqmem: Numba's cache on disk does not work ({error}); kernels are compiled anew in every process, seconds "
-            "each; set NUMBA_CACHE_DIR to a directory that can be written",
+            f"seqmem: Numba's cache on disk does not work ({error}); kernels are compiled anew in every process, "
+            "seconds each; set NUMBA_CACHE_DIR to a directory that can be written",
             RuntimeWarning,
             stacklevel=2,
         )
