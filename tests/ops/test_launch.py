@@ -28,6 +28,15 @@ def check(time=6):
 check()
 """
 
+#: One small kernel, for where it must be compiled.
+FORWARD = """
+import torch
+from seqmem.ops import linear_scan
+torch.set_num_threads(THREADS)
+h, _ = linear_scan(torch.ones(3, 4, 2), torch.ones(3, 4, 2))
+assert h[0, :, 0].tolist() == [1, 2, 3, 4]
+"""
+
 
 def _python(code: str, threads: int = 1, ops: int = 1, **environment: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
@@ -46,7 +55,7 @@ def test_a_second_process_finds_the_machine_code(tmp_path: Path) -> None:
     counted = (
         "from numba.core import event\n"
         "recorder = event.RecordingListener()\n"
-        "event.register('numba:compile', recorder)\n" + CHECK + "print(len(recorder.buffer))\n"
+        "event.register('numba:compile', recorder)\n" + FORWARD + "print(len(recorder.buffer))\n"
     )
     assert int(_python(counted, NUMBA_CACHE_DIR=str(tmp_path)).stdout) > 0
     before = sorted(p.name for p in tmp_path.rglob("*.nbc"))
@@ -54,7 +63,7 @@ def test_a_second_process_finds_the_machine_code(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.rglob("*.nbc")) == before
     assert int(second.stdout) == 0
     # a parallel build must not be taken for the serial one
-    _python(CHECK, threads=2, NUMBA_CACHE_DIR=str(tmp_path), NUMBA_NUM_THREADS="2", OMP_NUM_THREADS="2")
+    _python(FORWARD, threads=2, NUMBA_CACHE_DIR=str(tmp_path), NUMBA_NUM_THREADS="2", OMP_NUM_THREADS="2")
     assert len(list(tmp_path.rglob("*.nbc"))) == 2 * len(before)
 
 
@@ -62,7 +71,7 @@ def test_without_a_cache_it_works_and_says_so_once(tmp_path: Path) -> None:
     occupied = tmp_path / "file"
     occupied.write_text("not a directory")
     locators = {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator", "NUMBA_CACHE_DIR": str(occupied)}
-    done = _python(CHECK, **locators)
+    done = _python(FORWARD, **locators)
     assert done.stderr.count("RuntimeWarning: seqmem: Numba's cache on disk does not work") == 1
     assert "set NUMBA_CACHE_DIR" in done.stderr
 

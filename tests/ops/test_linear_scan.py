@@ -205,7 +205,7 @@ def test_vmap_and_second_derivatives_refuse_clearly(generator) -> None:
     with pytest.raises(NotImplementedError, match=r"linear_scan.*vmap"):
         torch.func.vmap(lambda a, b: linear_scan(a, b, backend="numba")[0])(a[None], b[None])
     (grad,) = torch.autograd.grad(linear_scan(a, b, backend="numba")[0].square().sum(), a, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
+    with pytest.raises(RuntimeError, match="no autograd formula"):
         grad.sum().backward()
 
 

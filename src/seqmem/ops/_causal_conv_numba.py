@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numba import prange
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from seqmem.ops._arrays import array, empty, refuse_vmap
 from seqmem.ops._launch import jit, launch
@@ -74,35 +73,45 @@ def backward_kernel(kernel: int, parallel: int) -> Callable[..., None]:
     return backward
 
 
-class CausalConv(torch.autograd.Function):
-    """(x, weight, bias, state, reach) -> y, all of one dtype but reach, which is int64 or None."""
+@torch.library.custom_op("seqmem::causal_conv", mutates_args=())
+def convolve(x: Tensor, weight: Tensor, bias: Tensor, state: Tensor, reach: Tensor | None) -> Tensor:
+    """y; all of one dtype but reach, which is int64 or None."""
+    (y,) = empty(x)
+    tasks = x.shape[0] * -(-x.shape[1] // SPAN)
+    given = (array(x), array(weight.t()), array(bias), array(state), _reach(reach), array(y))
+    launch(forward_kernel, (weight.shape[1],), tasks, *given)
+    return y
 
-    vmap = refuse_vmap("causal_conv")
 
-    @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor, state: Tensor, reach: Tensor | None) -> Tensor:
-        (y,) = empty(x)
-        tasks = x.shape[0] * -(-x.shape[1] // SPAN)
-        given = (array(x), array(weight.t()), array(bias), array(state), _reach(reach), array(y))
-        launch(forward_kernel, (weight.shape[1],), tasks, *given)
-        return y
+@torch.library.custom_op("seqmem::causal_conv_backward", mutates_args=())
+def convolve_backward(
+    x: Tensor, weight: Tensor, state: Tensor, reach: Tensor | None, dy: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of x, weight, bias and state."""
+    (batch, time, channels), kernel = x.shape, weight.shape[1]
+    tasks = batch * -(-time // SPAN)
+    dx, dstate = empty(x, state)
+    dtaps, dbias = x.new_zeros(tasks, kernel, channels), x.new_zeros(tasks, channels)
+    given = (array(x), array(weight.t()), array(state), _reach(reach), array(dy))
+    launch(backward_kernel, (kernel,), tasks, *given, array(dx), array(dtaps), array(dbias), array(dstate))
+    return dx, dtaps.sum(0).t().contiguous(), dbias.sum(0), dstate
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, weight, _, state, reach = inputs
-        ctx.save_for_backward(x, weight, state, reach)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, state, reach = ctx.saved_tensors
-        (batch, time, channels), kernel = x.shape, weight.shape[1]
-        tasks = batch * -(-time // SPAN)
-        dx, dstate = empty(x, state)
-        dtaps, dbias = x.new_zeros(tasks, kernel, channels), x.new_zeros(tasks, channels)
-        given = (array(x), array(weight.t()), array(state), _reach(reach), array(dy))
-        launch(backward_kernel, (kernel,), tasks, *given, array(dx), array(dtaps), array(dbias), array(dstate))
-        return dx, dtaps.sum(0).t(), dbias.sum(0), dstate, None
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, weight, _, state, reach = inputs
+    ctx.save_for_backward(x, weight, state, reach)
+
+
+def _gradient(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    return *convolve_backward(*ctx.saved_tensors, dy), None
+
+
+convolve.register_fake(lambda x, *_: empty(x)[0])
+convolve_backward.register_fake(
+    lambda x, weight, state, *_: (*empty(x, weight), x.new_empty(x.shape[2]), *empty(state))
+)
+convolve.register_autograd(_gradient, setup_context=_remember)
+convolve.register_vmap(refuse_vmap("causal_conv"))
 
 
 def _reach(reach: Tensor | None) -> Any:

@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from numba import prange
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from seqmem.ops._arrays import array, empty, flags, optional, refuse_vmap
 from seqmem.ops._launch import jit, launch
@@ -181,43 +180,63 @@ def block_width(channels: int, state: int) -> int:
     return next(width for width in (16, 32, 64) if width >= channels or 2 * width * state > 1024 or width == 64)
 
 
-class SelectiveScan(torch.autograd.Function):
-    """(u, dt, A, B, C, h0, reset, keep) -> (y, final state, kept states), all of one dtype; ``keep`` when a gradient
-    will be asked for."""
+@torch.library.custom_op("seqmem::selective_scan", mutates_args=())
+def scan(
+    u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, h0: Tensor, reset: Tensor | None, keep: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(y, final state, kept states), all of one dtype; ``keep`` when a gradient will be asked for."""
+    (batch, _, channels), state = u.shape, A.shape[1]
+    width = block_width(channels, state)
+    y, final, kept = _outputs(u, dt, A, B, C, h0, reset, keep)
+    given = (*map(array, (u, dt, A, B, C, h0)), flags(reset))
+    tasks = batch * -(-channels // width)
+    launch(forward_kernel, (state, width), tasks, *given, array(y), array(final), array(kept))
+    return y, final, kept
 
-    vmap = refuse_vmap("selective_scan")
 
-    @staticmethod
-    def forward(
-        u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, h0: Tensor, reset: Tensor | None, keep: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        (batch, time, channels), state = u.shape, A.shape[1]
-        width = block_width(channels, state)
-        y, final = empty(u, h0)
-        kept = u.new_empty((batch, -(-time // STEPS), state, channels) if keep else (0, 0, 0, 0))
-        given = (*map(array, (u, dt, A, B, C, h0)), flags(reset))
-        tasks = batch * -(-channels // width)
-        launch(forward_kernel, (state, width), tasks, *given, array(y), array(final), array(kept))
-        return y, final, kept
+@torch.library.custom_op("seqmem::selective_scan_backward", mutates_args=())
+def scan_backward(
+    u: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    reset: Tensor | None,
+    kept: Tensor,
+    dy: Tensor | None,
+    dfinal: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of u, dt, A, B, C and h0."""
+    (batch, time, channels), state = u.shape, A.shape[1]
+    width = block_width(channels, state)
+    blocks = -(-channels // width)
+    dy = torch.zeros_like(u) if dy is None else dy
+    du, ddt = empty(u, dt)
+    dh0, dA = u.new_empty(batch, channels, state), u.new_empty(batch, state, channels)
+    dB, dC = u.new_empty(blocks, batch, time, state), u.new_empty(blocks, batch, time, state)
+    given = (*map(array, (u, dt, A, B, C)), flags(reset), array(kept), array(dy), optional(dfinal, dh0))
+    launch(backward_kernel, (state, width), batch * blocks, *given, *map(array, (du, ddt, dA, dB, dC, dh0)))
+    return du, ddt, dA.sum(0).t().contiguous(), dB.sum(0), dC.sum(0), dh0
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-        u, dt, A, B, C, _, reset, _ = inputs
-        ctx.mark_non_differentiable(output[2])
-        ctx.save_for_backward(u, dt, A, B, C, reset, output[2])
-        ctx.set_materialize_grads(False)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor | None, dfinal: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
-        u, dt, A, B, C, reset, kept = ctx.saved_tensors
-        (batch, time, channels), state = u.shape, A.shape[1]
-        width = block_width(channels, state)
-        blocks = -(-channels // width)
-        dy = torch.zeros_like(u) if dy is None else dy
-        du, ddt = empty(u, dt)
-        dh0, dA = u.new_empty(batch, channels, state), u.new_empty(batch, state, channels)
-        dB, dC = u.new_empty(blocks, batch, time, state), u.new_empty(blocks, batch, time, state)
-        given = (*map(array, (u, dt, A, B, C)), flags(reset), array(kept), array(dy), optional(dfinal, dh0))
-        launch(backward_kernel, (state, width), batch * blocks, *given, *map(array, (du, ddt, dA, dB, dC, dh0)))
-        return du, ddt, dA.sum(0).t(), dB.sum(0), dC.sum(0), dh0, None, None
+@scan.register_fake
+def _outputs(
+    u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, h0: Tensor, reset: Tensor | None, keep: bool
+) -> tuple[Tensor, ...]:
+    batch, time, channels = u.shape
+    return *empty(u, h0), u.new_empty((batch, -(-time // STEPS), A.shape[1], channels) if keep else (0, 0, 0, 0))
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    u, dt, A, B, C, _, reset, _ = inputs
+    ctx.save_for_backward(u, dt, A, B, C, reset, output[2])
+    ctx.set_materialize_grads(False)
+
+
+def _gradient(ctx: Any, dy: Tensor | None, dfinal: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+    return *scan_backward(*ctx.saved_tensors, dy, dfinal), None, None
+
+
+scan_backward.register_fake(lambda u, dt, A, B, C, *_: (*empty(u, dt, A, B, C), u.new_empty(u.shape[0], *A.shape)))
+scan.register_autograd(_gradient, setup_context=_remember)
+scan.register_vmap(refuse_vmap("selective_scan"))

@@ -77,9 +77,9 @@ def causal_conv(
         reach = ((fresh if order is None else fresh.gather(1, order)) - 1).clamp(0, kernel - 1)
 
     if path == "numba":
-        from seqmem.ops._causal_conv_numba import CausalConv
+        from seqmem.ops._causal_conv_numba import convolve
 
-        y = CausalConv.apply(valid, weight, bias, state, reach)
+        y = convolve(valid, weight, bias, state, reach)
     else:
         y = causal_conv_reference(valid, weight, bias, state, reach)
 
