@@ -94,7 +94,7 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 failures = []
 def run():
     try:
-        for _ in range(20): check(time=200)
+        for _ in range(5): check(time=50)
     except BaseException as error:
         failures.append(error)
 threads = [threading.Thread(target=run) for _ in range(2)]
