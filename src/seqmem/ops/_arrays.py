@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,13 +32,13 @@ def empty(*like: Tensor) -> tuple[Tensor, ...]:
     return tuple(torch.empty_like(x, memory_format=torch.contiguous_format) for x in like)
 
 
-def refuse_vmap(op: str) -> Any:
-    """What stands as ``vmap`` in an autograd function that runs a kernel."""
+def refuse_vmap(op: str) -> Callable[..., Any]:
+    """What is registered as the batching rule of an op that has none."""
 
-    def vmap(*_: Any) -> Any:
+    def refuse(*_: Any) -> Any:
         raise NotImplementedError(
             f"{op}: its kernel does not run under torch.func.vmap; put the mapped dimension into the batch, "
             "or pass backend='reference'"
         )
 
-    return staticmethod(vmap)
+    return refuse

@@ -1,8 +1,9 @@
 """Which path an op takes, decided in one place and open to questions.
 
-``backend="auto"`` takes the Numba kernel when every floating-point input is a CPU tensor of float32 or float64 (bfloat16 and float16 are
-computed in float32) and more than one time step is asked for; otherwise the PyTorch reference. ``backend="numba"`` and
-``backend="reference"`` force one, and raise where it cannot run. The environment variable ``SEQMEM_BACKEND`` sets what "auto" means.
+``backend="auto"`` takes the Numba kernel when every floating-point input is a CPU tensor of a dtype that the op has a
+kernel for (float32, float64; bfloat16 and float16 are computed in float32; complex in ``linear_scan``) and more than
+one time step is asked for; otherwise the PyTorch reference. ``backend="numba"`` and ``backend="reference"`` force one,
+and raise where it cannot run. The environment variable ``SEQMEM_BACKEND`` sets what "auto" means.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from seqmem.errors import InputError
 Backend = Literal["auto", "reference", "numba"]
 
 COMPUTED_IN_FLOAT32 = (torch.bfloat16, torch.float16)
-KERNEL_DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+KERNEL_DTYPES = (torch.float32, torch.float64)
+COMPLEX_DTYPES = (torch.complex64, torch.complex128)  # linear_scan alone has kernels for them
+ONE_STEP = "reference (one step: plain PyTorch costs less than a kernel's hand-over)"
 
 # op -> the path its most recent call took and why; `explain()` shows it
 _last_path: dict[str, str] = {}
@@ -48,12 +51,18 @@ def choose(op: str, backend: Backend, time: int, *tensors: Tensor | None) -> Lit
     """The path for this call. Raises InputError when a forced path cannot run."""
     if backend == "auto":
         backend = os.environ.get("SEQMEM_BACKEND", "auto")  # type: ignore[assignment]
-        if backend not in ("auto", "reference", "numba"):
-            raise InputError(f"SEQMEM_BACKEND is {backend!r}, expected 'auto', 'reference' or 'numba'")
+    if backend not in ("auto", "reference", "numba"):
+        raise InputError(
+            f"{op}: backend (or SEQMEM_BACKEND) is {backend!r}, expected 'auto', 'reference' or 'numba'; pass one"
+        )
+    if backend == "auto" and time <= 1:
+        _last_path[op] = ONE_STEP
+        return "reference"
     given = [x for x in tensors if x is not None and (x.is_floating_point() or x.is_complex())]
+    kernels = KERNEL_DTYPES + COMPUTED_IN_FLOAT32 + (COMPLEX_DTYPES if op == "linear_scan" else ())
     obstacle = None
     elsewhere = [x.device.type for x in given if x.device.type != "cpu"]
-    unsuited = [x.dtype for x in given if x.dtype not in KERNEL_DTYPES + COMPUTED_IN_FLOAT32]
+    unsuited = [x.dtype for x in given if x.dtype not in kernels]
     if elsewhere:
         obstacle = f"inputs are on {elsewhere[0]}, the kernels run on the CPU"
     elif unsuited:
@@ -67,8 +76,6 @@ def choose(op: str, backend: Backend, time: int, *tensors: Tensor | None) -> Lit
     path: Literal["reference", "numba"]
     if backend == "reference" or (backend == "auto" and obstacle):
         path, why = "reference", obstacle or "asked for"
-    elif backend == "auto" and time <= 1:
-        path, why = "reference", "one step: plain PyTorch costs less than a kernel's hand-over"
     else:
         path, why = "numba", "CPU tensors"
     _last_path[op] = f"{path} ({why})"
@@ -76,7 +83,7 @@ def choose(op: str, backend: Backend, time: int, *tensors: Tensor | None) -> Lit
 
 
 def explain() -> dict[str, str]:
-    """For each op: the path that its most recent call took in this process, and why; before a first call, what would be taken."""
+    """For each op: the path that its most recent call in this process took, and why; else what would be taken."""
     missing = numba_missing()
     default = "numba (CPU tensors)" if missing is None else f"reference ({missing})"
     names = ("causal_conv", "delta_rule", "gated_linear_attention", "linear_scan", "selective_scan", "ssd")

@@ -11,7 +11,7 @@ HALF = (torch.bfloat16, torch.float16)
 
 
 def common_dtype(op: str, *tensors: Tensor | None) -> torch.dtype:
-    """The dtype to which the inputs promote: the output's. InputError when it is neither real nor complex floating point."""
+    """The dtype to which the inputs promote. InputError when it is neither real nor complex floating point."""
     dtype = torch.bool
     for x in tensors:
         if x is not None:
@@ -27,7 +27,7 @@ def computed_in(dtype: torch.dtype) -> torch.dtype:
 
 
 def expect_shape(op: str, name: str, x: Tensor | None, dims: str, *sizes: int) -> None:
-    """InputError unless ``x`` is None or has the shape ``sizes``, whose names are ``dims``: ``"batch, time, channels"``."""
+    """InputError unless ``x`` is None or has the shape ``sizes``; ``dims`` names them: ``"batch, time, channels"``."""
     if x is not None and tuple(x.shape) != sizes:
         raise InputError(
             f"{op}: {name} has shape {tuple(x.shape)}, expected ({dims}) = {sizes}; bring it to that shape"

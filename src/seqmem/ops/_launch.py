@@ -79,19 +79,23 @@ def _give_up_cache(error: Exception) -> None:
     if _cache_on_disk:
         _cache_on_disk = False
         warnings.warn(
-            f"seqmem: Numba's cache on disk does not work ({error}); kernels are compiled anew in every process, seconds "
-            "each; set NUMBA_CACHE_DIR to a directory that can be written",
+            f"seqmem: Numba's cache on disk does not work ({error}); kernels are compiled anew in every process, "
+            "seconds each; set NUMBA_CACHE_DIR to a directory that can be written",
             RuntimeWarning,
             stacklevel=2,
         )
 
 
 @lru_cache(None)
-def _build(factory: Callable[..., Callable[..., None]], constants: tuple[Any, ...], parallel: int) -> Callable[..., None]:
+def _build(
+    factory: Callable[..., Callable[..., None]], constants: tuple[Any, ...], parallel: int
+) -> Callable[..., None]:
     return factory(*constants, parallel)
 
 
-def _run(factory: Callable[..., Callable[..., None]], constants: tuple[Any, ...], parallel: int, *arguments: Any) -> None:
+def _run(
+    factory: Callable[..., Callable[..., None]], constants: tuple[Any, ...], parallel: int, *arguments: Any
+) -> None:
     try:
         _build(factory, constants, parallel)(*arguments)
     except (OSError, EOFError, pickle.PickleError) as error:  # arithmetic raises none of these: it is the cache
@@ -100,7 +104,9 @@ def _run(factory: Callable[..., Callable[..., None]], constants: tuple[Any, ...]
         _build(factory, constants, parallel)(*arguments)
 
 
-def launch(factory: Callable[..., Callable[..., None]], constants: tuple[Any, ...], tasks: int, *arguments: Any) -> None:
+def launch(
+    factory: Callable[..., Callable[..., None]], constants: tuple[Any, ...], tasks: int, *arguments: Any
+) -> None:
     """Run the kernel that ``factory(*constants, parallel)`` makes on ``tasks`` independent tasks."""
     threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS, tasks)  # type: ignore[attr-defined]
     if threads <= 1 or _forked or numba.config.DISABLE_JIT or not _region.acquire(blocking=False):  # type: ignore[attr-defined]

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numba import prange
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from seqmem.ops._arrays import array, empty, flags, optional, refuse_vmap
 from seqmem.ops._launch import jit, launch
@@ -147,37 +146,45 @@ def block_width(batch: int, channels: int) -> int:
     return -(-channels // (blocks * 16)) * 16
 
 
-class LinearScan(torch.autograd.Function):
-    """(a, b, h0, reset, log) -> (h, final state), all of one dtype."""
+@torch.library.custom_op("seqmem::linear_scan", mutates_args=())
+def scan(a: Tensor, b: Tensor, h0: Tensor, reset: Tensor | None, log: bool) -> tuple[Tensor, Tensor]:
+    """(h, final state); a, b and h0 of one dtype."""
+    batch, _, channels = b.shape
+    width = block_width(batch, channels)
+    (h,) = empty(b)
+    factory, constants = (complex_forward, ()) if b.is_complex() else (real_forward, (int(log),))
+    tasks = batch * -(-channels // width)
+    launch(factory, constants, tasks, array(a), array(b), array(h0), flags(reset), array(h), width)
+    return h, h[:, -1].clone()
 
-    vmap = refuse_vmap("linear_scan")
 
-    @staticmethod
-    def forward(a: Tensor, b: Tensor, h0: Tensor, reset: Tensor | None, log: bool) -> tuple[Tensor, Tensor]:
-        batch, _, channels = b.shape
-        width = block_width(batch, channels)
-        (h,) = empty(b)
-        factory, constants = (complex_forward, ()) if b.is_complex() else (real_forward, (int(log),))
-        tasks = batch * -(-channels // width)
-        launch(factory, constants, tasks, array(a), array(b), array(h0), flags(reset), array(h), width)
-        return h, h[:, -1].clone()
+@torch.library.custom_op("seqmem::linear_scan_backward", mutates_args=())
+def scan_backward(
+    a: Tensor, h: Tensor, h0: Tensor, reset: Tensor | None, log: bool, dh: Tensor | None, dfinal: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of a, b and h0."""
+    batch, _, channels = h.shape
+    width = block_width(batch, channels)
+    dh = torch.zeros_like(h) if dh is None else dh
+    da, db, dh0 = empty(h, h, h0)
+    given = (array(a), array(h), array(h0), flags(reset), array(dh), optional(dfinal, h0))
+    factory, constants = (complex_backward, ()) if h.is_complex() else (real_backward, (int(log),))
+    tasks = batch * -(-channels // width)
+    launch(factory, constants, tasks, *given, array(da), array(db), array(dh0), width)
+    return da, db, dh0
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        a, _, h0, reset, ctx.log = inputs
-        ctx.save_for_backward(a, output[0], h0, reset)
-        ctx.set_materialize_grads(False)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dh: Tensor | None, dfinal: Tensor | None) -> tuple[Tensor | None, ...]:
-        a, h, h0, reset = ctx.saved_tensors
-        batch, _, channels = h.shape
-        width = block_width(batch, channels)
-        dh = torch.zeros_like(h) if dh is None else dh
-        da, db, dh0 = empty(h, h, h0)
-        given = (array(a), array(h), array(h0), flags(reset), array(dh), optional(dfinal, h0))
-        factory, constants = (complex_backward, ()) if h.is_complex() else (real_backward, (int(ctx.log),))
-        tasks = batch * -(-channels // width)
-        launch(factory, constants, tasks, *given, array(da), array(db), array(dh0), width)
-        return da, db, dh0, None, None
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    a, _, h0, reset, ctx.log = inputs
+    ctx.save_for_backward(a, output[0], h0, reset)
+    ctx.set_materialize_grads(False)
+
+
+def _gradient(ctx: Any, dh: Tensor | None, dfinal: Tensor | None) -> tuple[Tensor | None, ...]:
+    return *scan_backward(*ctx.saved_tensors, ctx.log, dh, dfinal), None, None
+
+
+scan.register_fake(lambda a, b, h0, reset, log: empty(b, h0))
+scan_backward.register_fake(lambda a, h, h0, *_: empty(h, h, h0))
+scan.register_autograd(_gradient, setup_context=_remember)
+scan.register_vmap(refuse_vmap("linear_scan"))

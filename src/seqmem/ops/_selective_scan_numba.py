@@ -5,6 +5,8 @@ inner loops run over channels, without a branch. Rows are copied into buffers of
 inside a block, dt, u and A are 0 there, so that nothing enters or leaves. The parts of a buffer have constant offsets,
 because LLVM gives up vectorising when it must compare too many arrays for overlap.
 
+Decays are computed as 2^(dt A log2 e), the cheaper exponential: A stands in the work buffer times log2 e.
+
 The forward pass keeps the state before every ``STEPS``-th step. The backward pass takes these chunks from the last to
 the first, computes a chunk's states and decays again, and walks it in reverse. ``reset`` is (batch, time) uint8, or
 (0, 0) where there are none.
@@ -19,30 +21,31 @@ import numpy as np
 import torch
 from numba import prange
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from seqmem.ops._arrays import array, empty, flags, optional, refuse_vmap
 from seqmem.ops._launch import jit, launch
-from seqmem.ops._math import exp
+from seqmem.ops._math import exp2
 
+LOG2_E, LN_2 = 1.4426950408889634, 0.6931471805599453
 STEPS = 16  # between two kept states: with 16 x 64 numbers of state, a chunk's states and decays fit the L2 cache
 
 
 def forward_kernel(state: int, width: int, parallel: int) -> Callable[..., None]:
-    H = state * width  # work: A | h, each (state, width)
+    H = state * width  # work: A log2 e | h, each (state, width)
     DTU, Y = width, 2 * width  # rows: dt | dt u | y
 
     @jit(parallel)
     def forward(u, dt, A, B, C, h0, reset, y, final, kept, tasks):  # type: ignore[no-untyped-def]
         time, channels = u.shape[1], u.shape[2]
         blocks = (channels + width - 1) // width
+        log2_e = u.dtype.type(LOG2_E)
         for task in prange(tasks):
             i, low = task // blocks, task % blocks * width
             live = min(width, channels - low)
             work, rows = np.zeros(2 * H, u.dtype), np.zeros(3 * width, u.dtype)
             for n in range(state):
                 for c in range(live):
-                    work[n * width + c] = A[low + c, n]
+                    work[n * width + c] = A[low + c, n] * log2_e
                     work[H + n * width + c] = h0[i, low + c, n]
             for t in range(time):
                 if reset.shape[0] > 0 and reset[i, t] > 0:
@@ -62,7 +65,7 @@ def forward_kernel(state: int, width: int, parallel: int) -> Callable[..., None]
                 for n in range(state):
                     write, read = Bt[n], Ct[n]
                     for c in range(width):
-                        h = exp(rows[c] * work[n * width + c]) * work[H + n * width + c] + rows[DTU + c] * write
+                        h = exp2(rows[c] * work[n * width + c]) * work[H + n * width + c] + rows[DTU + c] * write
                         work[H + n * width + c] = h
                         rows[Y + c] += h * read
                 yt = y[i, t, low : low + live]
@@ -77,8 +80,13 @@ def forward_kernel(state: int, width: int, parallel: int) -> Callable[..., None]
 
 def backward_kernel(state: int, width: int, parallel: int) -> Callable[..., None]:
     size = state * width
-    DH, DA = size, 2 * size  # work: A | gradient of h | gradient of A, each (state, width)
-    DTU, DY, DX, DE = width, 2 * width, 3 * width, 4 * width  # rows: dt | dt u | dy | <B, dh> | <A, dh * decay * h>
+    DH, DA = size, 2 * size  # work: A log2 e | gradient of h | gradient of A, each (state, width)
+    DTU, DY, DX, DE = (
+        width,
+        2 * width,
+        3 * width,
+        4 * width,
+    )  # rows: dt | dt u | dy | <B, dh> | <A log2 e, dh * decay * h>
 
     @jit(parallel)
     def backward(  # type: ignore[no-untyped-def]
@@ -86,6 +94,7 @@ def backward_kernel(state: int, width: int, parallel: int) -> Callable[..., None
     ):
         """dA: (batch, state, channels); dB, dC: (blocks, batch, time, state): each task its own, summed afterwards."""
         time, channels = u.shape[1], u.shape[2]
+        zero, log2_e, ln_2 = u.dtype.type(0), u.dtype.type(LOG2_E), u.dtype.type(LN_2)
         blocks = (channels + width - 1) // width
         for task in prange(tasks):
             i, block = task // blocks, task % blocks
@@ -96,7 +105,7 @@ def backward_kernel(state: int, width: int, parallel: int) -> Callable[..., None
             nothing = np.zeros(size, u.dtype)
             for n in range(state):
                 for c in range(live):
-                    work[n * width + c] = A[low + c, n]
+                    work[n * width + c] = A[low + c, n] * log2_e
                     if dfinal.shape[0] > 0:
                         work[DH + n * width + c] = dfinal[i, low + c, n]
             for chunk in range((time + STEPS - 1) // STEPS - 1, -1, -1):
@@ -119,7 +128,7 @@ def backward_kernel(state: int, width: int, parallel: int) -> Callable[..., None
                     for n in range(state):
                         write = Bt[n]
                         for c in range(width):
-                            e = exp(rows[c] * work[n * width + c])
+                            e = exp2(rows[c] * work[n * width + c])
                             decay[n * width + c] = e
                             after[n * width + c] = e * before[n * width + c] + rows[DTU + c] * write
                 for j in range(steps - 1, -1, -1):
@@ -138,7 +147,7 @@ def backward_kernel(state: int, width: int, parallel: int) -> Callable[..., None
                         rows[DE + c] = 0
                     for n in range(state):
                         write, read = Bt[n], Ct[n]
-                        sum_b = sum_c = work[0] * 0
+                        sum_b = sum_c = zero
                         for c in range(width):
                             dh = work[DH + n * width + c] + read * rows[DY + c]
                             sum_c += after[n * width + c] * rows[DY + c]
@@ -157,7 +166,7 @@ def backward_kernel(state: int, width: int, parallel: int) -> Callable[..., None
                     dut, ddtt = du[i, t, low : low + live], ddt[i, t, low : low + live]
                     for c in range(live):
                         dut[c] = rows[DX + c] * dtt[c]
-                        ddtt[c] = rows[DX + c] * ut[c] + rows[DE + c]
+                        ddtt[c] = rows[DX + c] * ut[c] + rows[DE + c] * ln_2
             for n in range(state):
                 for c in range(live):
                     dA[i, n, low + c] = work[DA + n * width + c]
@@ -171,43 +180,63 @@ def block_width(channels: int, state: int) -> int:
     return next(width for width in (16, 32, 64) if width >= channels or 2 * width * state > 1024 or width == 64)
 
 
-class SelectiveScan(torch.autograd.Function):
-    """(u, dt, A, B, C, h0, reset, keep) -> (y, final state, kept states), all of one dtype; ``keep`` when a gradient
-    will be asked for."""
+@torch.library.custom_op("seqmem::selective_scan", mutates_args=())
+def scan(
+    u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, h0: Tensor, reset: Tensor | None, keep: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(y, final state, kept states), all of one dtype; ``keep`` when a gradient will be asked for."""
+    (batch, _, channels), state = u.shape, A.shape[1]
+    width = block_width(channels, state)
+    y, final, kept = _outputs(u, dt, A, B, C, h0, reset, keep)
+    given = (*map(array, (u, dt, A, B, C, h0)), flags(reset))
+    tasks = batch * -(-channels // width)
+    launch(forward_kernel, (state, width), tasks, *given, array(y), array(final), array(kept))
+    return y, final, kept
 
-    vmap = refuse_vmap("selective_scan")
 
-    @staticmethod
-    def forward(
-        u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, h0: Tensor, reset: Tensor | None, keep: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        (batch, time, channels), state = u.shape, A.shape[1]
-        width = block_width(channels, state)
-        y, final = empty(u, h0)
-        kept = u.new_empty((batch, -(-time // STEPS), state, channels) if keep else (0, 0, 0, 0))
-        given = (*map(array, (u, dt, A, B, C, h0)), flags(reset))
-        tasks = batch * -(-channels // width)
-        launch(forward_kernel, (state, width), tasks, *given, array(y), array(final), array(kept))
-        return y, final, kept
+@torch.library.custom_op("seqmem::selective_scan_backward", mutates_args=())
+def scan_backward(
+    u: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    reset: Tensor | None,
+    kept: Tensor,
+    dy: Tensor | None,
+    dfinal: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of u, dt, A, B, C and h0."""
+    (batch, time, channels), state = u.shape, A.shape[1]
+    width = block_width(channels, state)
+    blocks = -(-channels // width)
+    dy = torch.zeros_like(u) if dy is None else dy
+    du, ddt = empty(u, dt)
+    dh0, dA = u.new_empty(batch, channels, state), u.new_empty(batch, state, channels)
+    dB, dC = u.new_empty(blocks, batch, time, state), u.new_empty(blocks, batch, time, state)
+    given = (*map(array, (u, dt, A, B, C)), flags(reset), array(kept), array(dy), optional(dfinal, dh0))
+    launch(backward_kernel, (state, width), batch * blocks, *given, *map(array, (du, ddt, dA, dB, dC, dh0)))
+    return du, ddt, dA.sum(0).t().contiguous(), dB.sum(0), dC.sum(0), dh0
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-        u, dt, A, B, C, _, reset, _ = inputs
-        ctx.mark_non_differentiable(output[2])
-        ctx.save_for_backward(u, dt, A, B, C, reset, output[2])
-        ctx.set_materialize_grads(False)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor | None, dfinal: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
-        u, dt, A, B, C, reset, kept = ctx.saved_tensors
-        (batch, time, channels), state = u.shape, A.shape[1]
-        width = block_width(channels, state)
-        blocks = -(-channels // width)
-        dy = torch.zeros_like(u) if dy is None else dy
-        du, ddt = empty(u, dt)
-        dh0, dA = u.new_empty(batch, channels, state), u.new_empty(batch, state, channels)
-        dB, dC = u.new_empty(blocks, batch, time, state), u.new_empty(blocks, batch, time, state)
-        given = (*map(array, (u, dt, A, B, C)), flags(reset), array(kept), array(dy), optional(dfinal, dh0))
-        launch(backward_kernel, (state, width), batch * blocks, *given, *map(array, (du, ddt, dA, dB, dC, dh0)))
-        return du, ddt, dA.sum(0).t(), dB.sum(0), dC.sum(0), dh0, None, None
+@scan.register_fake
+def _outputs(
+    u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, h0: Tensor, reset: Tensor | None, keep: bool
+) -> tuple[Tensor, ...]:
+    batch, time, channels = u.shape
+    return *empty(u, h0), u.new_empty((batch, -(-time // STEPS), A.shape[1], channels) if keep else (0, 0, 0, 0))
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    u, dt, A, B, C, _, reset, _ = inputs
+    ctx.save_for_backward(u, dt, A, B, C, reset, output[2])
+    ctx.set_materialize_grads(False)
+
+
+def _gradient(ctx: Any, dy: Tensor | None, dfinal: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+    return *scan_backward(*ctx.saved_tensors, dy, dfinal), None, None
+
+
+scan_backward.register_fake(lambda u, dt, A, B, C, *_: (*empty(u, dt, A, B, C), u.new_empty(u.shape[0], *A.shape)))
+scan.register_autograd(_gradient, setup_context=_remember)
+scan.register_vmap(refuse_vmap("selective_scan"))

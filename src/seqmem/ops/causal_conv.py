@@ -6,7 +6,23 @@ import torch
 from torch import Tensor
 
 from seqmem.errors import InputError
+from seqmem.ops._dispatch import Backend, choose
 from seqmem.ops._inputs import common_dtype, computed_in, expect_flags, expect_shape
+
+
+def causal_conv_reference(
+    x: Tensor, weight: Tensor, bias: Tensor, state: Tensor, reach: Tensor | None = None
+) -> Tensor:
+    """The sum over shifted inputs, on any device and dtype: y (batch, time, channels). Shapes as in
+    :func:`causal_conv`; reach: (batch, time), how many inputs before t are seen there, None for all."""
+    time, kernel = x.shape[1], weight.shape[1]
+    padded, y = torch.cat([state, x], 1), bias
+    for j, tap in enumerate(weight.t()):
+        shifted = padded[:, j : j + time]
+        if reach is not None:
+            shifted = shifted.where((kernel - 1 - j <= reach)[..., None], 0)
+        y = torch.addcmul(y, tap, shifted)
+    return y
 
 
 def causal_conv(
@@ -17,15 +33,16 @@ def causal_conv(
     *,
     mask: Tensor | None = None,
     reset: Tensor | None = None,
+    backend: Backend = "auto",
 ) -> tuple[Tensor, Tensor]:
     """Short convolution over time, one filter per channel.
 
     x: (batch, time, channels); weight: (channels, kernel), the last column meets the present step; bias: (channels,);
     state: (batch, kernel - 1, channels), the most recent inputs, oldest first, default zero;
     mask: (batch, time) bool, False where a position is padding: it is skipped, as if the sequence did not hold it (its
-    y is finite and unspecified); reset: (batch, time) bool, True where a new document begins: nothing before it is seen.
-    Returns (y (batch, time, channels) in x's dtype, final state (batch, kernel - 1, channels)). bfloat16 and float16 are
-    computed in float32, and their final state stays in it.
+    y is finite and unspecified); reset: (batch, time) bool, True where a new document begins: nothing before it is
+    seen. bfloat16 and float16 are computed in float32, and their final state stays in it.
+    Returns (y (batch, time, channels) in x's dtype, final state (batch, kernel - 1, channels)).
     """
     if x.dim() != 3 or weight.dim() != 2 or weight.shape[1] < 1:
         raise InputError(
@@ -38,54 +55,42 @@ def causal_conv(
     expect_shape("causal_conv", "state", state, "batch, kernel - 1, channels", batch, kernel - 1, channels)
     expect_flags("causal_conv", "mask", mask, batch, time)
     expect_flags("causal_conv", "reset", reset, batch, time)
+    path = choose("causal_conv", backend, time, x, weight, bias, state)
     out, dtype = x.dtype, computed_in(common_dtype("causal_conv", x, weight, bias, state))
     x, weight = x.to(dtype), weight.to(dtype)
-    bias = None if bias is None else bias.to(dtype)
+    bias = x.new_zeros(channels) if bias is None else bias.to(dtype)
     state = x.new_zeros(batch, kernel - 1, channels) if state is None else state.to(dtype)
-    if time == 0:
+    if x.numel() == 0:
         return x.to(out), state
 
-    document = None if reset is None else reset.cumsum(1)  # (batch, time): how many documents began up to here
+    valid, order = x, None
+    if mask is not None:  # valid inputs move to the front in their order; what is behind them meets nothing
+        order = (~mask).to(torch.uint8).argsort(dim=1, stable=True)  # (batch, time)
+        count = mask.sum(1, keepdim=True)  # (batch, 1)
+        behind = torch.arange(time, device=x.device) >= count
+        valid = x.gather(1, order[..., None].expand_as(x)).masked_fill(behind[..., None], 0)
+    reach = None
+    if reset is not None:  # inputs of the present document so far: those since its reset, or all and the whole state
+        read = (torch.ones_like(reset) if mask is None else mask).cumsum(1)
+        before = read - (1 if mask is None else mask.long())
+        fresh = read - before.masked_fill(~reset, -kernel).cummax(1).values  # (batch, time)
+        reach = ((fresh if order is None else fresh.gather(1, order)) - 1).clamp(0, kernel - 1)
+
+    if path == "numba":
+        from seqmem.ops._causal_conv_numba import convolve
+
+        y = convolve(valid, weight, bias, state, reach)
+    else:
+        y = causal_conv_reference(valid, weight, bias, state, reach)
+
     if mask is None:
-        y, final = _convolve(x, weight, bias, state, document)
-        return y.to(out), final
-
-    # Valid positions move to the front in their order, are convolved there, and the results move back.
-    order = (~mask).to(torch.uint8).argsort(dim=1, stable=True)  # (batch, time)
-    count = mask.sum(1, keepdim=True)  # (batch, 1)
-    behind = torch.arange(time, device=x.device) >= count
-    packed = x.gather(1, order[..., None].expand_as(x)).masked_fill(behind[..., None], 0)
-    if document is not None:
-        last = document[:, -1:]
-        document = document.gather(1, order).where(~behind, last)
-    y, _ = _convolve(packed, weight, bias, state, document)
-    rank = (mask.cumsum(1) - 1).clamp(min=0)
-    y = y.gather(1, rank[..., None].expand_as(y))
-
-    window = count + torch.arange(kernel - 1, device=x.device)  # (batch, kernel - 1), in state followed by packed
-    final = torch.cat([state, packed], 1).gather(1, window[..., None].expand_as(state))
-    if document is not None:
-        seen = torch.cat([document.new_zeros(batch, kernel - 1), document], 1).gather(1, window) == last
-        final = final.where(seen[..., None], 0)
+        recent = valid[:, max(0, time - kernel + 1) :]
+        final = torch.cat([state, recent], 1)[:, recent.shape[1] :]  # (batch, kernel - 1, channels)
+    else:
+        y = y.gather(1, (mask.cumsum(1) - 1).clamp(min=0)[..., None].expand_as(y))
+        newest = count + torch.arange(kernel - 1, device=x.device)  # (batch, kernel - 1), in state followed by valid
+        final = torch.cat([state, valid], 1).gather(1, newest[..., None].expand_as(state))
+    if reset is not None:
+        age = torch.arange(kernel - 1, 0, -1, device=x.device)  # the newest input has age 1
+        final = final.where((age <= fresh[:, -1:])[..., None], 0)
     return y.to(out), final
-
-
-def _convolve(
-    x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor, document: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Every position valid; a window sees only its own document. The state's document is number 0."""
-    (_, time, _), kernel = x.shape, weight.shape[1]
-    padded = torch.cat([state, x], 1)  # (batch, kernel - 1 + time, channels)
-    final = padded[:, time:]
-    if document is not None:
-        numbers = torch.cat([document.new_zeros(len(x), kernel - 1), document], 1)
-    taps = weight.t().contiguous()  # (kernel, channels)
-    y = torch.zeros_like(taps[0]) if bias is None else bias
-    for j in range(kernel):
-        tap = padded[:, j : j + time]
-        if document is not None and j < kernel - 1:
-            tap = tap.where((numbers[:, j : j + time] == document)[..., None], 0)
-        y = torch.addcmul(y, taps[j], tap)
-    if document is not None:
-        final = final.where((numbers[:, time:] == document[:, -1:])[..., None], 0)
-    return y, final.clone()

@@ -55,9 +55,9 @@ def linear_scan(
     a = a.to(dtype)
     h0 = b.new_zeros(batch, channels) if h0 is None else h0.to(dtype)
     if path == "numba" and b.numel() > 0:
-        from seqmem.ops._linear_scan_numba import LinearScan
+        from seqmem.ops._linear_scan_numba import scan
 
-        h, final = LinearScan.apply(a, b, h0, reset, log)
+        h, final = scan(a, b, h0, reset, log)
     else:
         h, final = linear_scan_reference(a, b, h0, reset, log)
     return h.to(out), final

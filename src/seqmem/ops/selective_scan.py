@@ -60,10 +60,10 @@ def selective_scan(
     u, dt, A, B, C = (x.to(dtype) for x in (u, dt, A, B, C))
     h0 = u.new_zeros(batch, channels, state) if h0 is None else h0.to(dtype)
     if path == "numba" and u.numel() * state > 0:
-        from seqmem.ops._selective_scan_numba import SelectiveScan
+        from seqmem.ops._selective_scan_numba import scan
 
         keep = torch.is_grad_enabled() and any(x.requires_grad for x in (u, dt, A, B, C, h0))
-        y, final, _ = SelectiveScan.apply(u, dt, A, B, C, h0, reset, keep)
+        y, final, _ = scan(u, dt, A, B, C, h0, reset, keep)
     else:
         y, final = selective_scan_reference(u, dt, A, B, C, h0, reset)
     return y.to(out), final

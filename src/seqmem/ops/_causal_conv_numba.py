@@ -1,0 +1,118 @@
+"""Numba kernels of y_t = bias + sum_j weight_j x_{t-(kernel-1)+j}, per channel.
+
+One task is one batch row and ``SPAN`` time steps. Positions p count from the oldest input in the state: p = t + j. The
+rows before position kernel - 1 are the state's, the others x's. ``reach`` is (batch, time): how many inputs before t
+are seen there, at most kernel - 1; or (0, 0) where all are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numba import prange
+from torch import Tensor
+
+from seqmem.ops._arrays import array, empty, refuse_vmap
+from seqmem.ops._launch import jit, launch
+
+SPAN = 256
+
+
+def forward_kernel(kernel: int, parallel: int) -> Callable[..., None]:
+    @jit(parallel)
+    def forward(x, taps, bias, state, reach, y, tasks):  # type: ignore[no-untyped-def]
+        time, channels = x.shape[1], x.shape[2]
+        spans = (time + SPAN - 1) // SPAN
+        for task in prange(tasks):
+            i, begin = task // spans, task % spans * SPAN
+            for t in range(begin, min(begin + SPAN, time)):
+                yt = y[i, t]
+                for c in range(channels):
+                    yt[c] = bias[c]
+                first = kernel - 1 - reach[i, t] if reach.shape[0] > 0 else 0
+                for j in range(first, kernel):
+                    p, tap = t + j, taps[j]
+                    row = x[i, p - (kernel - 1)] if p >= kernel - 1 else state[i, p]
+                    for c in range(channels):
+                        yt[c] += tap[c] * row[c]
+
+    return forward
+
+
+def backward_kernel(kernel: int, parallel: int) -> Callable[..., None]:
+    @jit(parallel)
+    def backward(x, taps, state, reach, dy, dx, dtaps, dbias, dstate, tasks):  # type: ignore[no-untyped-def]
+        """dtaps: (tasks, kernel, channels) and dbias: (tasks, channels): each task adds to its own."""
+        time, channels = x.shape[1], x.shape[2]
+        spans = (time + SPAN - 1) // SPAN
+        for task in prange(tasks):
+            i, begin = task // spans, task % spans * SPAN
+            # the state's positions go with the first span
+            for p in range(begin + (kernel - 1 if begin > 0 else 0), min(begin + SPAN, time) + kernel - 1):
+                row = x[i, p - (kernel - 1)] if p >= kernel - 1 else state[i, p]
+                drow = dx[i, p - (kernel - 1)] if p >= kernel - 1 else dstate[i, p]
+                for c in range(channels):
+                    drow[c] = 0
+                for j in range(max(0, p - time + 1), min(kernel, p + 1)):
+                    t = p - j
+                    if reach.shape[0] > 0 and j < kernel - 1 - reach[i, t]:
+                        continue
+                    tap, dtap, dyt = taps[j], dtaps[task, j], dy[i, t]
+                    for c in range(channels):
+                        drow[c] += tap[c] * dyt[c]
+                        dtap[c] += row[c] * dyt[c]
+            db = dbias[task]
+            for t in range(begin, min(begin + SPAN, time)):
+                dyt = dy[i, t]
+                for c in range(channels):
+                    db[c] += dyt[c]
+
+    return backward
+
+
+@torch.library.custom_op("seqmem::causal_conv", mutates_args=())
+def convolve(x: Tensor, weight: Tensor, bias: Tensor, state: Tensor, reach: Tensor | None) -> Tensor:
+    """y; all of one dtype but reach, which is int64 or None."""
+    (y,) = empty(x)
+    tasks = x.shape[0] * -(-x.shape[1] // SPAN)
+    given = (array(x), array(weight.t()), array(bias), array(state), _reach(reach), array(y))
+    launch(forward_kernel, (weight.shape[1],), tasks, *given)
+    return y
+
+
+@torch.library.custom_op("seqmem::causal_conv_backward", mutates_args=())
+def convolve_backward(
+    x: Tensor, weight: Tensor, state: Tensor, reach: Tensor | None, dy: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of x, weight, bias and state."""
+    (batch, time, channels), kernel = x.shape, weight.shape[1]
+    tasks = batch * -(-time // SPAN)
+    dx, dstate = empty(x, state)
+    dtaps, dbias = x.new_zeros(tasks, kernel, channels), x.new_zeros(tasks, channels)
+    given = (array(x), array(weight.t()), array(state), _reach(reach), array(dy))
+    launch(backward_kernel, (kernel,), tasks, *given, array(dx), array(dtaps), array(dbias), array(dstate))
+    return dx, dtaps.sum(0).t().contiguous(), dbias.sum(0), dstate
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, weight, _, state, reach = inputs
+    ctx.save_for_backward(x, weight, state, reach)
+
+
+def _gradient(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    return *convolve_backward(*ctx.saved_tensors, dy), None
+
+
+convolve.register_fake(lambda x, *_: empty(x)[0])
+convolve_backward.register_fake(
+    lambda x, weight, state, *_: (*empty(x, weight), x.new_empty(x.shape[2]), *empty(state))
+)
+convolve.register_autograd(_gradient, setup_context=_remember)
+convolve.register_vmap(refuse_vmap("causal_conv"))
+
+
+def _reach(reach: Tensor | None) -> Any:
+    return np.empty((0, 0), np.int64) if reach is None else array(reach)
