@@ -78,12 +78,12 @@ BUDGETS: dict[str, Plan] = {
         },
     ),
     "laptop": Plan(
-        width=64, layers=2, short_conv=4, seeds=3,
-        other=Training(1_000, 32, 100, 16_384, 32_768, 100, 3e-3),
+        width=64, layers=1, short_conv=4, seeds=3,
+        other=Training(1_000, 32, 100, 16_384, 32_768, 100, 5e-3),
         tasks={
-            "mqar": Training(400, 32, 50, 8_192, 16_384, 40, 1e-2,
+            "mqar": Training(400, 32, 50, 4_096, 16_384, 40, 7e-3,
                              {"length": 32, "pairs": [2, 4, 8], "vocabulary": 32, "filler": "blank"}),
-            "bytes": Training(120, 16, 40, 16_384, 16_384, 20, 5e-3, {"length": 128}),
+            "bytes": Training(200, 16, 50, 8_192, 16_384, 20, 1e-2, {"length": 128}),
         },
     ),
     "full": Plan(
