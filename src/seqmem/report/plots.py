@@ -1,7 +1,7 @@
 """The figures of the comparison report. Each takes plain records and returns one ``<svg>``.
 
-A *series* is what one line shows: a label (the mixer, and its width when there are several) with a colour and a marker that stay the same
-on every figure of a page.
+A *series* is what one line shows: a label (the mixer, and its width when there are several) with a colour and a marker
+that stay the same on every figure of a page.
 """
 
 from __future__ import annotations
@@ -72,7 +72,15 @@ def _score_axis(axes: Axes, metric: str, chance: float | None) -> None:
         axes.set_ylabel("bits per byte (lower is better)")
     if chance is not None and metric == "accuracy":
         line = axes.axhline(chance, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-        axes.annotate("chance", (1, chance), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8.5, color=FAINT)
+        axes.annotate(
+            "chance",
+            (1, chance),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="bottom",
+            fontsize=8.5,
+            color=FAINT,
+        )
         line.set_gid("chance")
 
 
@@ -83,7 +91,9 @@ def _draw(axes: Axes, series: Series, points: Sequence[Point], *, connect: bool 
         line.set_gid(f"series|{series.label}|line")
     for point in points:
         if point.interval:
-            container = axes.errorbar([point.x], [point.y], yerr=[point.interval], color=series.colour, elinewidth=1.2, capsize=2.5, zorder=2)
+            container = axes.errorbar(
+                [point.x], [point.y], yerr=[point.interval], color=series.colour, elinewidth=1.2, capsize=2.5, zorder=2
+            )
             for part in (*container[1], *container[2]):
                 part.set_gid(f"series|{series.label}|interval")
         face = "none" if hollow else series.colour
@@ -92,9 +102,19 @@ def _draw(axes: Axes, series: Series, points: Sequence[Point], *, connect: bool 
 
 
 def against(
-    lines: Lines, *, title: str, x_label: str, metric: str, chance: float | None = None, trained_at: float | None = None, doubling: bool = True
+    lines: Lines,
+    *,
+    title: str,
+    x_label: str,
+    metric: str,
+    chance: float | None = None,
+    trained_at: float | None = None,
+    doubling: bool = True,
 ) -> str:
-    """A score against a quantity such as the test length or the number of pairs; ``trained_at`` marks the training value."""
+    """A score against a quantity such as the test length or the number of pairs.
+
+    trained_at: the training value, which is marked.
+    """
     with style():
         figure, axes = _axes()
         for series, points in lines.items():
@@ -106,14 +126,23 @@ def against(
         if trained_at is not None and len(set(values)) > 1:
             axes.axvline(trained_at, color=FAINT, linewidth=1, linestyle=(0, (1, 2)), zorder=1)
             axes.annotate(
-                " trained here", (trained_at, 1), xycoords=("data", "axes fraction"), ha="left", va="top", fontsize=8.5, color=FAINT
+                " trained here",
+                (trained_at, 1),
+                xycoords=("data", "axes fraction"),
+                ha="left",
+                va="top",
+                fontsize=8.5,
+                color=FAINT,
             )
         axes.set_xlabel(x_label)
         return to_svg(figure, title)
 
 
 def score_against_state(lines: Lines, *, title: str, metric: str, chance: float | None = None) -> str:
-    """The trade-off that decides between memory mechanisms: score against state bytes per sequence, one point per mixer and width."""
+    """The trade-off that decides between memory mechanisms: score against state bytes per sequence.
+
+    One point per mixer and width.
+    """
     with style():
         figure, axes = _axes(10.6, 4.2)
         for series, points in lines.items():
@@ -128,7 +157,9 @@ def score_against_state(lines: Lines, *, title: str, metric: str, chance: float 
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: bytes_text(value)))
         _score_axis(axes, metric, chance)
         _label_points(axes, lines)
-        axes.set_xlabel("state bytes per sequence, after reading the longest test length (hollow: grows with what is read)")
+        axes.set_xlabel(
+            "state bytes per sequence, after reading the longest test length (hollow: grows with what is read)"
+        )
         return to_svg(figure, title)
 
 
@@ -144,19 +175,27 @@ def _label_points(axes: Axes, lines: Lines) -> None:
             y -= 0.012
         placed.append((x, y))
         text = axes.annotate(
-            series.label, (point.x, low + y * (high - low)), xytext=(8, 0), textcoords="offset points", va="center", fontsize=9.5,
-            color=series.colour, fontweight="bold",
+            series.label, (point.x, low + y * (high - low)), xytext=(8, 0), textcoords="offset points", va="center",
+            fontsize=9.5, color=series.colour, fontweight="bold",
         )  # fmt: skip
         text.set_gid(f"series|{series.label}|name")
 
 
-def curves(lines: Mapping[Series, Sequence[Sequence[tuple[float, float]]]], *, title: str, metric: str, chance: float | None = None) -> str:
+def curves(
+    lines: Mapping[Series, Sequence[Sequence[tuple[float, float]]]],
+    *,
+    title: str,
+    metric: str,
+    chance: float | None = None,
+) -> str:
     """Learning curves: validation score against tokens seen, one thin line per seed."""
     with style():
         figure, axes = _axes()
         for series, runs in lines.items():
             for run in runs:
-                (line,) = axes.plot([t for t, _ in run], [v for _, v in run], color=series.colour, linewidth=1.3, alpha=0.85)
+                (line,) = axes.plot(
+                    [t for t, _ in run], [v for _, v in run], color=series.colour, linewidth=1.3, alpha=0.85
+                )
                 line.set_gid(f"series|{series.label}|curve")
         _score_axis(axes, metric, chance)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
@@ -173,7 +212,13 @@ def bars(values: Sequence[tuple[Series, Point]], *, title: str, x_label: str, lo
             (bar,) = axes.barh([row], [point.y], color=series.colour, height=0.62)
             bar.set_gid(f"tip|{series.label}|{point.note}")
             text = axes.annotate(
-                short_number(point.y), (point.y, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9, color=INK
+                short_number(point.y),
+                (point.y, row),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=9,
+                color=INK,
             )
             text.set_gid(f"series|{series.label}|value")
         axes.set_yticks(range(len(ordered)), [series.label for series, _ in ordered])

@@ -78,14 +78,18 @@ def _reference(vocab_size: int, width: int, layers: int, short_conv: int) -> Siz
     from seqmem.models import SequenceConfig, parameter_count
 
     width += width % 2
-    config = SequenceConfig(vocab_size, width, layers=[{"name": "attention", "heads": 1}] * layers, short_conv=short_conv)
+    config = SequenceConfig(
+        vocab_size, width, layers=[{"name": "attention", "heads": 1}] * layers, short_conv=short_conv
+    )
     return Size(width, config.mlp_width or 0, parameter_count(config))
 
 
 def _count(layer: dict[str, Any], vocab_size: int, width: int, layers: int, short_conv: int, mlp_width: int) -> int:
     from seqmem.models import SequenceConfig, parameter_count
 
-    return parameter_count(SequenceConfig(vocab_size, width, layers=[layer] * layers, mlp_width=mlp_width, short_conv=short_conv))
+    return parameter_count(
+        SequenceConfig(vocab_size, width, layers=[layer] * layers, mlp_width=mlp_width, short_conv=short_conv)
+    )
 
 
 def _difference(found: Size, target: Size) -> float:
