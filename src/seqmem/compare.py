@@ -60,7 +60,7 @@ def _trainings(experiments: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The distinct training settings among the experiments, each with the task that it is for."""
     found: dict[str, dict[str, Any]] = {}
     for experiment in experiments.values():
-        settings = {"task": experiment["task"], "options": experiment["task_options"], "layers": experiment["layers"], **experiment["budget"]}
+        settings = {"task": experiment["task"], "options": experiment["task_options"], "layers": experiment["layers"], "short_conv": experiment["short_conv"], **experiment["budget"]}
         found[json.dumps(settings, sort_keys=True)] = settings
     return list(found.values())
 
