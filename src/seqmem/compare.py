@@ -70,6 +70,7 @@ def _trainings(experiments: Mapping[str, Any]) -> list[dict[str, Any]]:
             "task": experiment["task"],
             "options": experiment["task_options"],
             "layers": experiment["layers"],
+            "short_conv": experiment["short_conv"],
             **experiment["budget"],
         }
         found[json.dumps(settings, sort_keys=True)] = settings

@@ -9,9 +9,10 @@ from importlib import resources
 from typing import Any
 
 import jinja2
+import yaml
 
 from seqmem.report import plots
-from seqmem.report.findings import findings, label_of
+from seqmem.report.findings import findings, label_of, listed
 from seqmem.report.format import bytes_text, short_number
 from seqmem.report.plots import Point, Series
 
@@ -48,10 +49,11 @@ def compare_page(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
-    tasks = ", ".join(task["name"] for task in summary["tasks"])
+    tasks = listed([task["name"] for task in summary["tasks"]])
+    count = len(summary["mixers"])
     finished = sum(r["status"] in ("done", "solved") for r in results)
     return environment.get_template("compare.html.jinja").render(
-        title=f"{len(summary['mixers'])} memory mechanisms on {tasks}",
+        title=f"{count} memory mechanism{'s' if count > 1 else ''} on {tasks}",
         lead=f"{finished} of {len(results)} experiments finished. "
         "Figures are means over seeds; ± is the 95 % interval (Student's t).",
         problems=_problems(results),
@@ -61,8 +63,8 @@ def compare_page(
         sections=[s for s in _sections(summary, results, curves, series) if s["figures"]],
         examples=examples,
         grid=_grid(summary, series),
-        protocol=_protocol(summary, results),
-        settings=json.dumps(study, indent=2),
+        protocol=_protocol(summary, study),
+        settings=settings_text(study),
         experiments=[_experiment(r, summary) for r in results],
         versions=json.dumps(results[0]["versions"] if results else {}, indent=2),
         colours_light=LIGHT,
@@ -292,11 +294,11 @@ def _speed_figures(summary: Mapping[str, Any], series: Mapping[Key, Series]) -> 
 def _grid(summary: Mapping[str, Any], series: Mapping[Key, Series]) -> dict[str, Any]:
     """Mean validation score of every learning rate; empty when each mixer had a single rate."""
     rates = sorted({point["learning_rate"] for point in summary["grid"]})
-    if len(rates) < 2:
-        return {"rows": [], "columns": [], "note": ""}
     rows: dict[tuple[str, int, str], dict[float, Mapping[str, Any]]] = {}
     for point in summary["grid"]:
         rows.setdefault((point["mixer"], point["width"], point["task"]), {})[point["learning_rate"]] = point
+    if max(map(len, rows.values()), default=0) < 2:
+        return {"rows": [], "columns": [], "note": ""}
     table = []
     for (mixer, width, task), points in rows.items():
         label = series[mixer, width].label
@@ -316,10 +318,17 @@ def _grid(summary: Mapping[str, Any], series: Mapping[Key, Series]) -> dict[str,
     }
 
 
-def _protocol(summary: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
-    counts = [r["parameters"] for r in results if r["parameters"]]
-    if not counts:
-        return ""
+def settings_text(study: Mapping[str, Any]) -> str:
+    """The settings as YAML; what the study left to the budget is not repeated as null."""
+    said = {key: value for key, value in study.get("study", {}).items() if value is not None}
+    return str(
+        yaml.safe_dump(
+            {**study, "study": said}, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110
+        )
+    )
+
+
+def _protocol(summary: Mapping[str, Any], study: Mapping[str, Any]) -> str:
     parts = []
     for width in sorted({row["width"] for row in summary["rows"]}):
         for task in summary["tasks"]:
@@ -330,11 +339,18 @@ def _protocol(summary: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) 
                     f"{task['name']} at width {width}: {min(own):,.0f} to {max(own):,.0f} parameters "
                     f"({spread:.1f} % apart)"
                 )
+    convolutions = sorted(
+        {training["short_conv"] for training in study.get("training", ()) if training.get("short_conv")}
+    )
+    in_front = (
+        f"A causal convolution over {listed([str(c) for c in convolutions])} positions stands in front of every mixer "
+        "that does not begin with one of its own, so that none has to learn to look a few tokens back. "
+        if convolutions
+        else ""
+    )
     return (
         "Every mixer sits in the same residual network, is given the same tokens in the same order, and has the "
-        "parameters of the attention stack of the study's width: its MLP is made wider or narrower to match. "
-        + "; ".join(parts)
-        + "."
+        f"parameters of the attention stack of the study's width: its MLP is made wider or narrower to match. {in_front}{'; '.join(parts)}."
     )
 
 

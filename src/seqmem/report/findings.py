@@ -58,10 +58,23 @@ def _apart(one: Stat, other: Stat) -> bool:
     return abs(one["mean"] - other["mean"]) > one["half_width"] + other["half_width"]
 
 
+def _beats(task: Mapping[str, Any], score: Stat) -> bool:
+    """Whether a score is better than the guess that has read nothing, by more than a tenth of it."""
+    if task["metric"] == "accuracy":
+        return bool(score["mean"] > 1.1 * task["chance"])
+    return bool(score["mean"] < 0.9 * task["chance"])
+
+
 def _on_task(task: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
     if not task["test_lengths"] or not (scores := _scores(task, summary, task["test_lengths"][0])):
         return []
     (best, top, _), rest = scores[0], scores[1:]
+    reference = "a guess from letter frequencies alone" if task["metric"] == "bits_per_byte" else "chance"
+    if not _beats(task, top):
+        return [
+            f"{task['name']}: nothing beats {reference} ({task['chance']:.3f}) after this little training; "
+            f"the best figure is {best}'s, {top['mean']:.3f}."
+        ]
     what = "bits per byte" if task["metric"] == "bits_per_byte" else "accuracy"
     text = f"{task['name']}: {best} is best with {top['mean']:.3f} {what}"
     equals = [label for label, score, _ in rest if not _apart(top, score)]
@@ -69,7 +82,6 @@ def _on_task(task: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
         text += f" (not told apart from {listed(equals)} by {top['n']} seeds)"
     if rest:
         text += f"; {rest[-1][0]} is last with {rest[-1][1]['mean']:.3f}"
-    reference = "a guess from letter frequencies alone" if task["metric"] == "bits_per_byte" else "chance"
     return [f"{text}; {reference} scores {task['chance']:.3f}."]
 
 

@@ -6,11 +6,11 @@ import math
 
 
 def short_number(value: float) -> str:
-    """``950``, ``12.5k``, ``3.2M``: three figures at most."""
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= limit:
+    """``9.5``, ``950``, ``1,310``, ``12.5k``, ``3.2M``."""
+    for limit, least, unit in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e3, 1e4, "k")):
+        if abs(value) >= least:
             return f"{value / limit:.3g}{unit}"
-    return f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def bytes_text(value: float) -> str:

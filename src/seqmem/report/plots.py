@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -84,15 +84,23 @@ def _score_axis(axes: Axes, metric: str, chance: float | None) -> None:
         line.set_gid("chance")
 
 
-def _draw(axes: Axes, series: Series, points: Sequence[Point], *, connect: bool = True, hollow: bool = False) -> None:
+def _limits(metric: str) -> tuple[float, float]:
+    return (0.0, 1.0) if metric == "accuracy" else (0.0, math.inf)
+
+
+def _draw(
+    axes: Axes, series: Series, points: Sequence[Point], *, limits: tuple[float, float], hollow: bool = False
+) -> None:
+    """A line through the points; intervals are drawn as far as ``limits``, the values that the metric can take."""
     xs, ys = [p.x for p in points], [p.y for p in points]
-    if connect and len(points) > 1:
+    if len(points) > 1:
         (line,) = axes.plot(xs, ys, color=series.colour, zorder=2)
         line.set_gid(f"series|{series.label}|line")
     for point in points:
         if point.interval:
+            reach = [[min(point.interval, point.y - limits[0])], [min(point.interval, limits[1] - point.y)]]
             container = axes.errorbar(
-                [point.x], [point.y], yerr=[point.interval], color=series.colour, elinewidth=1.2, capsize=2.5, zorder=2
+                [point.x], [point.y], yerr=reach, color=series.colour, elinewidth=1.2, capsize=2.5, zorder=2
             )
             for part in (*container[1], *container[2]):
                 part.set_gid(f"series|{series.label}|interval")
@@ -117,8 +125,10 @@ def against(
     """
     with style():
         figure, axes = _axes()
-        for series, points in lines.items():
-            _draw(axes, series, points)
+        for place, (series, points) in enumerate(lines.items()):
+            beside = 2 ** (0.035 * (place - (len(lines) - 1) / 2)) if doubling else 1.0  # intervals side by side
+            moved = [replace(point, x=point.x * beside) for point in points]
+            _draw(axes, series, moved, limits=_limits(metric))
         values = [p.x for points in lines.values() for p in points]
         if doubling and values and min(values) > 0:
             _doubling_ticks(axes, values)
@@ -126,14 +136,9 @@ def against(
         if trained_at is not None and len(set(values)) > 1:
             axes.axvline(trained_at, color=FAINT, linewidth=1, linestyle=(0, (1, 2)), zorder=1)
             axes.annotate(
-                " trained here",
-                (trained_at, 1),
-                xycoords=("data", "axes fraction"),
-                ha="left",
-                va="top",
-                fontsize=8.5,
-                color=FAINT,
-            )
+                "trained here", (trained_at, 0), xycoords=("data", "axes fraction"), xytext=(4, 3),
+                textcoords="offset points", ha="left", va="bottom", fontsize=8.5, color=FAINT,
+            )  # fmt: skip
         axes.set_xlabel(x_label)
         return to_svg(figure, title)
 
@@ -146,10 +151,10 @@ def score_against_state(lines: Lines, *, title: str, metric: str, chance: float 
     with style():
         figure, axes = _axes(10.6, 4.2)
         for series, points in lines.items():
-            _draw(axes, series, points, hollow=series.grows)
+            _draw(axes, series, points, limits=_limits(metric), hollow=series.grows)
         axes.set_xscale("log", base=2)
         values = [p.x for points in lines.values() for p in points]
-        low, high = math.floor(math.log2(min(values))) - 0.5, math.ceil(math.log2(max(values))) + 0.9
+        low, high = math.floor(math.log2(min(values))) - 1.1, math.ceil(math.log2(max(values))) + 0.9
         axes.set_xlim(2**low, 2**high)
         ticks = [2.0**k for k in range(math.ceil(low), math.floor(high) + 1)]
         axes.xaxis.set_major_locator(FixedLocator(ticks))
@@ -164,19 +169,24 @@ def score_against_state(lines: Lines, *, title: str, metric: str, chance: float 
 
 
 def _label_points(axes: Axes, lines: Lines) -> None:
-    """Name each series beside its largest point; names that would collide are moved apart vertically."""
+    """Name each series beside its largest point: on its left when another stands close on its right.
+
+    Names that would still collide are moved apart vertically.
+    """
     low, high = axes.get_ylim()
     placed: list[tuple[float, float]] = []  # (log2 x, y as a fraction of the axis)
     ordered = sorted(lines.items(), key=lambda item: -max(p.y for p in item[1]))
     for series, points in ordered:
         point = max(points, key=lambda p: p.x)
         x, y = math.log2(point.x), (point.y - low) / (high - low)
+        others = [p for s, ps in lines.items() if s is not series for p in ps]
+        crowded = any(0 < math.log2(p.x) - x < 1.15 and abs(p.y - point.y) < 0.25 * (high - low) for p in others)
         while any(abs(x - px) < 1.15 and abs(y - py) < 0.055 for px, py in placed):
             y -= 0.012
         placed.append((x, y))
         text = axes.annotate(
-            series.label, (point.x, low + y * (high - low)), xytext=(8, 0), textcoords="offset points", va="center",
-            fontsize=9.5, color=series.colour, fontweight="bold",
+            series.label, (point.x, low + y * (high - low)), xytext=(-8 if crowded else 8, 0),
+            textcoords="offset points", va="center", ha="right" if crowded else "left", fontsize=9.5, color=series.colour, fontweight="bold",
         )  # fmt: skip
         text.set_gid(f"series|{series.label}|name")
 

@@ -83,7 +83,7 @@ BUDGETS: dict[str, Plan] = {
         tasks={
             "mqar": Training(400, 32, 50, 4_096, 16_384, 40, 7e-3,
                              {"length": 32, "pairs": [2, 4, 8], "vocabulary": 32, "filler": "blank"}),
-            "bytes": Training(200, 16, 50, 8_192, 16_384, 20, 1e-2, {"length": 128}),
+            "bytes": Training(160, 16, 40, 8_192, 16_384, 20, 1e-2, {"length": 128}),
         },
     ),
     "full": Plan(
