@@ -350,7 +350,8 @@ def _protocol(summary: Mapping[str, Any], study: Mapping[str, Any]) -> str:
     )
     return (
         "Every mixer sits in the same residual network, is given the same tokens in the same order, and has the "
-        f"parameters of the attention stack of the study's width: its MLP is made wider or narrower to match. {in_front}{'; '.join(parts)}."
+        f"parameters of the attention stack of the study's width: its MLP is made wider or narrower to match. "
+        f"{in_front}{'; '.join(parts)}."
     )
 
 

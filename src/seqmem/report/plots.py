@@ -186,7 +186,8 @@ def _label_points(axes: Axes, lines: Lines) -> None:
         placed.append((x, y))
         text = axes.annotate(
             series.label, (point.x, low + y * (high - low)), xytext=(-8 if crowded else 8, 0),
-            textcoords="offset points", va="center", ha="right" if crowded else "left", fontsize=9.5, color=series.colour, fontweight="bold",
+            textcoords="offset points", va="center", ha="right" if crowded else "left",
+            fontsize=9.5, color=series.colour, fontweight="bold",
         )  # fmt: skip
         text.set_gid(f"series|{series.label}|name")
 

@@ -42,8 +42,8 @@ def _size(mixer: str, options: str, vocab_size: int, width: int, layers: int, sh
     layer = {"name": mixer, **json.loads(options)}
     target = _reference(vocab_size, width, layers, short_conv)
     if layer == {"name": "attention"}:
-        _count(layer, vocab_size, width, layers, short_conv, 1)  # its heads must divide the width
-        return target
+        count = _count(layer, vocab_size, width, layers, short_conv, target.mlp_width)  # of its own number of heads
+        return Size(width, target.mlp_width, count)
     nearest: Size | None = None
     for smaller in range(width, max(1, width // 8) - 1, -1):
         try:
