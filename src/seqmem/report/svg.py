@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import io
 import re
+import zlib
 from typing import Any
 
 import matplotlib
@@ -32,6 +33,7 @@ STYLE: dict[str, Any] = {
     "svg.hashsalt": "seqmem",
     "font.family": "sans-serif",
     "font.size": 10,
+    "text.parse_math": False,
     "text.color": INK,
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
@@ -84,7 +86,7 @@ def to_svg(figure: Figure, label: str) -> str:
 
 def _unique_ids(text: str, label: str) -> str:
     """Ids are unique only within a figure; several figures share a page."""
-    prefix = re.sub(r"[^a-z0-9]+", "-", label.lower())[:40]
+    prefix = f"{re.sub(r'[^a-z0-9]+', '-', label.lower())[:32]}-{zlib.crc32(label.encode()):08x}"
     text = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', text)
     text = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', text)
     return re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", text)
