@@ -54,7 +54,8 @@ def compare_page(
     finished = sum(r["status"] in ("done", "solved") for r in results)
     return environment.get_template("compare.html.jinja").render(
         title=f"{count} memory mechanism{'s' if count > 1 else ''} on {tasks}",
-        lead=f"{finished} of {len(results)} experiments finished. Figures are means over seeds; ± is the 95 % interval (Student's t).",
+        lead=f"{finished} of {len(results)} experiments finished. "
+        "Figures are means over seeds; ± is the 95 % interval (Student's t).",
         problems=_problems(results, summary),
         findings=findings(summary, memory),
         table=_table(summary, series),
@@ -103,7 +104,8 @@ def _task_name(result: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
 
 def _problems(results: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> list[str]:
     return [
-        f"{_label(r, summary)} on {_task_name(r, summary)}, rate {r['learning_rate']:g}, seed {r['seed']}: {r['status']}. {r['status_detail']}"
+        f"{_label(r, summary)} on {_task_name(r, summary)}, rate {r['learning_rate']:g}, seed {r['seed']}: "
+        f"{r['status']}. {r['status_detail']}"
         for r in results
         if r["status"] not in ("done", "solved")
     ]
@@ -365,8 +367,9 @@ def _protocol(summary: Mapping[str, Any], study: Mapping[str, Any]) -> str:
         else ""
     )
     return (
-        "Every mixer sits in the same residual network, is given the same tokens in the same order, and has the parameters of the attention "
-        f"stack of the study's width: its MLP is made wider or narrower to match. {in_front}{'; '.join(parts)}{'.' if parts else ''}"
+        "Every mixer sits in the same residual network, is given the same tokens in the same order, and has the "
+        f"parameters of the attention stack of the study's width: its MLP is made wider or narrower to match. "
+        f"{in_front}{'; '.join(parts)}{'.' if parts else ''}"
     )
 
 
