@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,11 +76,22 @@ def check_points(subject: Subject, points: Collection[int] = range(1, 9)) -> Ite
             yield _point(number, name, checks, subject)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The checks are thousands of tiny calls: handing each to several threads costs many times the arithmetic."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _point(number: int, name: str, checks: tuple[Callable[[Subject], Measure], ...], subject: Subject) -> PointResult:
     held: list[Measure] = []
     broken: list[Violation] = []
     for check in checks:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), _one_thread():
             torch.manual_seed(subject.seed)
             try:
                 held.append(check(subject))
