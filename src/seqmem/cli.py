@@ -7,6 +7,7 @@ expected and what to do), 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -93,9 +94,10 @@ def _tasks(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    from seqmem.report.tables import console
     from seqmem.testing import run_check
 
-    return run_check(arguments.mixer, width=arguments.width, as_json=arguments.json)
+    return run_check(arguments.mixer, width=arguments.width, as_json=arguments.json, console=console())
 
 
 def _compare(arguments: argparse.Namespace) -> int:
@@ -106,10 +108,11 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    if (here := os.getcwd()) not in sys.path:
-        sys.path.insert(
-            0, here
-        )  # so that package.module:ClassName finds a layer in the current folder, in this process and in workers
+    with contextlib.suppress(FileNotFoundError):  # the current folder may have been deleted
+        if (here := os.getcwd()) not in sys.path:
+            sys.path.insert(
+                0, here
+            )  # so that package.module:ClassName finds a layer in the current folder, in this process and in workers
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         parser = _parser()
@@ -121,9 +124,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.command is None:
             parser.print_help()
             return 0
-        return {"compare": _compare, "check": _check, "mixers": _mixers, "tasks": _tasks}[given.command](given)
+        code = {"compare": _compare, "check": _check, "mixers": _mixers, "tasks": _tasks}[given.command](given)
+        sys.stdout.flush()  # a reader that has gone is noticed here rather than when Python ends
+        return code
     except InputError as error:
-        print(f"seqmem: {error}", file=sys.stderr)
+        print(f"seqmem: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("seqmem: interrupted", file=sys.stderr)
@@ -131,6 +136,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `seqmem mixers | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a full disk, a folder where a file should go
+        print(f"seqmem: {error}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from seqmem.report.tables import console
 from seqmem.tasks import TASKS, get_task
 from seqmem.training.aggregate import Summary, aggregate
 from seqmem.training.compare import StudyOutcome, run_study
-from seqmem.training.files import write_text
+from seqmem.training.files import to_json, write_text
 from seqmem.training.progress import StudyProgress
 from seqmem.training.study import make_study
 
@@ -39,9 +39,7 @@ def compare(arguments: argparse.Namespace) -> int:
     page = write_report(outcome, summary, memory)
     if arguments.json:
         print(
-            json.dumps(
-                {"summary": summary, "results": str(outcome.out / "results.jsonl"), "report": str(page)}, indent=2
-            )
+            to_json({"summary": summary, "results": str(outcome.out / "results.jsonl"), "report": str(page)}, indent=2)
         )
     else:
         print_summary(summary, memory)
@@ -90,19 +88,20 @@ def _examples(summary: Summary) -> list[dict[str, str]]:
 
 def print_summary(summary: Summary, memory: Mapping[str, str]) -> None:
     """One table, the best of each column marked, and under it what to see."""
+    from rich.markup import escape
     from rich.table import Table
 
     out = console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("mixer", style="bold", no_wrap=True)
     for column in summary["columns"]:
-        table.add_column(column["title"], justify="right")
+        table.add_column(escape(column["title"]), justify="right")
     for row in summary["rows"]:
         cells = [
             _cell(column, row["cells"].get(column["key"]), column["key"] in row["best"])
             for column in summary["columns"]
         ]
-        table.add_row(label_of(row, summary), *cells)
+        table.add_row(escape(label_of(row, summary)), *cells)
     out.print()
     out.print(table)
     out.print(

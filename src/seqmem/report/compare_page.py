@@ -56,7 +56,7 @@ def compare_page(
         title=f"{count} memory mechanism{'s' if count > 1 else ''} on {tasks}",
         lead=f"{finished} of {len(results)} experiments finished. "
         "Figures are means over seeds; ± is the 95 % interval (Student's t).",
-        problems=_problems(results),
+        problems=_problems(results, summary),
         findings=findings(summary, memory),
         table=_table(summary, series),
         series=[{"label": s.label, "css": s.slot % len(LIGHT)} for s in series.values()],
@@ -84,9 +84,27 @@ def _series(summary: Mapping[str, Any], memory: Mapping[str, str]) -> dict[Key, 
     }
 
 
-def _problems(results: Sequence[Mapping[str, Any]]) -> list[str]:
+def _label(result: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    """The label of the series that a result belongs to."""
+    told = (
+        name
+        for name, of in summary["mixers"].items()
+        if (of["mixer"], of["options"]) == (result["mixer"], result["mixer_options"])
+    )
+    return label_of({"mixer": next(told), "width": result["study_width"]}, summary)
+
+
+def _task_name(result: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    return next(
+        task["name"]
+        for task in summary["tasks"]
+        if (task["task"], task["options"]) == (result["task"], result["task_options"])
+    )
+
+
+def _problems(results: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> list[str]:
     return [
-        f"{r['mixer']} on {r['task']}, rate {r['learning_rate']:g}, seed {r['seed']}: "
+        f"{_label(r, summary)} on {_task_name(r, summary)}, rate {r['learning_rate']:g}, seed {r['seed']}: "
         f"{r['status']}. {r['status_detail']}"
         for r in results
         if r["status"] not in ("done", "solved")
@@ -138,7 +156,7 @@ def _sections(
         {
             "title": "Recall against state",
             "text": "What a memory holds, against what it costs to hold it. Up and to the left is better.",
-            "figures": [_state_figure(task, summary, series) for task in asked],
+            "figures": [figure for task in asked if (figure := _state_figure(task, summary, series))["svg"]],
         },
         {
             "title": "Length",
@@ -351,17 +369,17 @@ def _protocol(summary: Mapping[str, Any], study: Mapping[str, Any]) -> str:
     return (
         "Every mixer sits in the same residual network, is given the same tokens in the same order, and has the "
         f"parameters of the attention stack of the study's width: its MLP is made wider or narrower to match. "
-        f"{in_front}{'; '.join(parts)}."
+        f"{in_front}{'; '.join(parts)}{'.' if parts else ''}"
     )
 
 
 def _experiment(r: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
     validation = r["metrics"]["validation"] if r["metrics"] else None
     return {
-        "label": label_of({"mixer": r["mixer"], "width": r.get("study_width", r["width"])}, summary),
+        "label": _label(r, summary),
         "experiment": r["experiment"],
         "mixer": r["mixer"],
-        "task": r["task"],
+        "task": _task_name(r, summary),
         "width": r["width"],
         "mlp_width": r["mlp_width"],
         "learning_rate": f"{r['learning_rate']:g}",

@@ -15,9 +15,17 @@ Stat = Mapping[str, Any]
 
 def label_of(row: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     """The mixer's name (a class's own name for package.module:Class), with the width when the study has several."""
-    name = str(row["mixer"]).rpartition(":")[2]
+    name = _short(str(row["mixer"]))
+    if any(r["mixer"] != row["mixer"] and _short(str(r["mixer"])) == name for r in summary["rows"]):
+        name = str(row["mixer"])
     widths = {r["width"] for r in summary["rows"]}
     return f"{name}, {row['width']}" if len(widths) > 1 else name
+
+
+def _short(mixer: str) -> str:
+    """``Layer(window=8)`` of ``package.module:Layer(window=8)``."""
+    name, bracket, options = mixer.partition("(")
+    return name.rpartition(":")[2] + bracket + options
 
 
 def findings(summary: Mapping[str, Any], memory: Mapping[str, str]) -> list[str]:

@@ -7,18 +7,23 @@ import math
 
 def short_number(value: float) -> str:
     """``9.5``, ``950``, ``1,310``, ``12.5k``, ``3.2M``."""
-    for limit, least, unit in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e3, 1e4, "k")):
+    for limit, least, unit in ((1e9, 999.5e6, "G"), (1e6, 999.5e3, "M"), (1e3, 1e4, "k")):
         if abs(value) >= least:
-            return f"{value / limit:.3g}{unit}"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+            return f"{_three_figures(value / limit)}{unit}"
+    return _three_figures(value)
+
+
+def _three_figures(value: float) -> str:
+    """Never with an exponent for what is large."""
+    return f"{value:,.0f}" if abs(value) >= 99.95 else f"{value:.3g}"
 
 
 def bytes_text(value: float) -> str:
     """Bytes in powers of 1,024: ``512 B``, ``4 KiB``, ``1.5 MiB``."""
     for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
         if value >= 1024**power:
-            return f"{value / 1024**power:.3g} {unit}"
-    return f"{value:.0f} B"
+            return f"{_three_figures(value / 1024**power)} {unit}"
+    return f"{value:,.0f} B"
 
 
 def with_interval(mean: float | None, interval: float | None, digits: int = 3) -> str:

@@ -235,7 +235,7 @@ def bars(values: Sequence[tuple[Series, Point]], *, title: str, x_label: str, lo
         axes.set_yticks(range(len(ordered)), [series.label for series, _ in ordered])
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
-        axes.set_xlim(0, 1.14 * max(point.y for _, point in ordered))
+        axes.set_xlim(0, 1.14 * max(point.y for _, point in ordered) or 1.0)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
         axes.set_xlabel(x_label)
         return to_svg(figure, title)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import io
 import re
+import zlib
 from typing import Any
 
 import matplotlib
@@ -33,6 +34,7 @@ STYLE: Any = {  # matplotlib's type for it is a list of every name of a setting
     "svg.hashsalt": "seqmem",
     "font.family": "sans-serif",
     "font.size": 10,
+    "text.parse_math": False,
     "text.color": INK,
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
@@ -87,7 +89,7 @@ def to_svg(figure: Figure, label: str) -> str:
 
 def _unique_ids(text: str, label: str) -> str:
     """Ids are unique only within a figure; several figures share a page."""
-    prefix = re.sub(r"[^a-z0-9]+", "-", label.lower())[:40]
+    prefix = f"{re.sub(r'[^a-z0-9]+', '-', label.lower())[:32]}-{zlib.crc32(label.encode()):08x}"
     text = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', text)
     text = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', text)
     return re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", text)

@@ -11,10 +11,17 @@ from rich.console import Console
 from rich.table import Table
 
 
+class _Console(Console):
+    """A Console that leaves a closed pipe to its caller (rich itself would exit with code 1)."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def console(stderr: bool = False) -> Console:
     """A console that keeps whole lines when the output is not a terminal."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else 180)
+    return _Console(stderr=stderr, highlight=False, width=None if stream.isatty() else 180)
 
 
 def print_listing(rows: Sequence[dict[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
