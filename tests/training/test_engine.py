@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from seqmem.errors import InputError
+from seqmem.models import SequenceLM  # noqa: F401 - once here, rather than in every forked child
 from seqmem.training import engine
 from seqmem.training.compare import run_study
 from seqmem.training.engine import run_all
@@ -153,7 +154,7 @@ def test_a_study_stopped_and_killed_goes_on_to_the_same_results(tmp_path: Path) 
     """Ctrl-C, then SIGKILL of the parent, then on to the end; against an undisturbed run."""
     study = make_study(
         mixers="tests.training.toy:Toy", tasks="parity", widths="8", layers=1, lengths="8", seeds=2,
-        budget="smoke", steps=1000,
+        budget="smoke", steps=400, short_conv=0,
     )  # fmt: skip
     out, store = tmp_path / "out", tmp_path / "store"
 
