@@ -1,7 +1,7 @@
 """The ``seqmem`` command.
 
-Exit codes: 0 done, 1 a check failed, 2 the input was wrong (one line on standard error says what was given, what was expected and what to
-do), 130 interrupted.
+Exit codes: 0 done, 1 a check failed, 2 the input was wrong (one line on standard error says what was given, what was
+expected and what to do), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -35,23 +35,32 @@ def _parser() -> argparse.ArgumentParser:
     compare = commands.add_parser(
         "compare",
         help="train memory mechanisms side by side and report",
-        description="Trains sequence mixers at equal parameters and equal tokens, prints one table, and writes DIR/results.jsonl and "
-        "DIR/report.html. Without arguments: six mixers on associative recall and on real text.",
+        description="Trains sequence mixers at equal parameters and equal tokens, prints one table, and writes "
+        "DIR/results.jsonl and DIR/report.html. Without arguments: six mixers on associative recall and on real text.",
     )
-    compare.add_argument("study", nargs="?", metavar="STUDY.yaml", help="a study file; the options below override what it says")
-    compare.add_argument("--mixers", metavar="A,B", help="names (see 'seqmem mixers') or package.module:ClassName, separated by commas")
+    compare.add_argument(
+        "study", nargs="?", metavar="STUDY.yaml", help="a study file; the options below override what it says"
+    )
+    compare.add_argument(
+        "--mixers", metavar="A,B", help="names (see 'seqmem mixers') or package.module:ClassName, separated by commas"
+    )
     compare.add_argument("--tasks", metavar="X,Y", help="names (see 'seqmem tasks'), separated by commas")
     compare.add_argument("--seeds", type=int, metavar="N", help="repetitions with different seeds")
     compare.add_argument("--budget", choices=("smoke", "laptop", "full"), help="how long to train (default: laptop)")
-    compare.add_argument("--out", metavar="DIR", default="seqmem-compare", help="where results and report go (default: %(default)s)")
-    compare.add_argument("--store", metavar="DIR", help="where experiments are kept (default: $SEQMEM_STORE, else the user's cache)")
+    compare.add_argument(
+        "--out", metavar="DIR", default="seqmem-compare", help="where results and report go (default: %(default)s)"
+    )
+    compare.add_argument(
+        "--store", metavar="DIR", help="where experiments are kept (default: $SEQMEM_STORE, else the user's cache)"
+    )
     compare.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
     compare.add_argument("--json", action="store_true", help="print the table as JSON instead")
 
     check = commands.add_parser(
         "check",
         help="run the mixer contract on a layer",
-        description="Runs the eight points of the mixer contract on a layer of the library or on your own, constructed as Class(width).",
+        description="Runs the eight points of the mixer contract on a layer of the library or on your own, constructed "
+        "as Class(width).",
     )
     check.add_argument("mixer", metavar="NAME|package.module:ClassName")
     check.add_argument("--width", type=int, default=16, help="the width to construct it with (default: %(default)s)")
@@ -101,12 +110,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     with contextlib.suppress(FileNotFoundError):  # the current folder may have been deleted
         if (here := os.getcwd()) not in sys.path:
-            sys.path.insert(0, here)  # so that package.module:ClassName finds a layer in the current folder, in this process and in workers
+            sys.path.insert(
+                0, here
+            )  # so that package.module:ClassName finds a layer in the current folder, in this process and in workers
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         parser = _parser()
         if words and not words[0].startswith("-") and words[0] not in COMMANDS:
-            raise InputError(f"unknown command '{words[0]}'.{did_you_mean(words[0], COMMANDS)} Commands: {', '.join(COMMANDS)}")
+            raise InputError(
+                f"unknown command '{words[0]}'.{did_you_mean(words[0], COMMANDS)} Commands: {', '.join(COMMANDS)}"
+            )
         given = parser.parse_args(words)
         if given.command is None:
             parser.print_help()

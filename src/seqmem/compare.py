@@ -33,10 +33,14 @@ def compare(arguments: argparse.Namespace) -> int:
         console(stderr=True).print("interrupted before the first experiment ended; run the same command again to go on")
         return 130
     summary = aggregate(outcome.results)
-    memory = {name: getattr(get_mixer(entry["mixer"]), "memory", "constant") for name, entry in summary["mixers"].items()}
+    memory = {
+        name: getattr(get_mixer(entry["mixer"]), "memory", "constant") for name, entry in summary["mixers"].items()
+    }
     page = write_report(outcome, summary, memory)
     if arguments.json:
-        print(to_json({"summary": summary, "results": str(outcome.out / "results.jsonl"), "report": str(page)}, indent=2))
+        print(
+            to_json({"summary": summary, "results": str(outcome.out / "results.jsonl"), "report": str(page)}, indent=2)
+        )
     else:
         print_summary(summary, memory)
         _print_end(outcome, page)
@@ -60,7 +64,13 @@ def _trainings(experiments: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The distinct training settings among the experiments, each with the task that it is for."""
     found: dict[str, dict[str, Any]] = {}
     for experiment in experiments.values():
-        settings = {"task": experiment["task"], "options": experiment["task_options"], "layers": experiment["layers"], "short_conv": experiment["short_conv"], **experiment["budget"]}
+        settings = {
+            "task": experiment["task"],
+            "options": experiment["task_options"],
+            "layers": experiment["layers"],
+            "short_conv": experiment["short_conv"],
+            **experiment["budget"],
+        }
         found[json.dumps(settings, sort_keys=True)] = settings
     return list(found.values())
 
@@ -87,11 +97,17 @@ def print_summary(summary: Summary, memory: Mapping[str, str]) -> None:
     for column in summary["columns"]:
         table.add_column(escape(column["title"]), justify="right")
     for row in summary["rows"]:
-        cells = [_cell(column, row["cells"].get(column["key"]), column["key"] in row["best"]) for column in summary["columns"]]
+        cells = [
+            _cell(column, row["cells"].get(column["key"]), column["key"] in row["best"])
+            for column in summary["columns"]
+        ]
         table.add_row(escape(label_of(row, summary)), *cells)
     out.print()
     out.print(table)
-    out.print("\n[dim]* best of its column; ± the 95 % interval over seeds (Student's t); scores at the training length[/dim]\n")
+    out.print(
+        "\n[dim]* best of its column; ± the 95 % interval over seeds (Student's t); scores at the training length"
+        "[/dim]\n"
+    )
     for sentence in findings(summary, memory):
         out.print(f"- {sentence}", markup=False, soft_wrap=not out.is_terminal)
 
@@ -108,6 +124,3 @@ def _print_end(outcome: StudyOutcome, page: Path) -> None:
         left = outcome.total - len(outcome.results)
         out.print(f"\nInterrupted: {left} experiments are left; run the same command again to go on.", markup=False)
     out.print(f"\nresults  {outcome.out / 'results.jsonl'}\nreport   {page}", markup=False, soft_wrap=True)
-
-
-

@@ -1,11 +1,16 @@
-"""How kernels are compiled, kept and run: in fresh processes, because each case needs its own environment."""
+"""How kernels are compiled, kept and run: mostly in fresh processes, each with its own environment."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
+import numba
 import pytest
+
+from seqmem.ops import _linear_scan_numba as kernels
+from seqmem.ops._launch import OPTIONS
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -104,3 +109,15 @@ assert not failures, failures
 """
     )
     _python(code, threads=2, ops=2, NUMBA_NUM_THREADS="2", OMP_NUM_THREADS="2")
+
+
+def test_inner_loops_are_vectorised() -> None:
+    """LLVM gives up silently, and a kernel then takes four times as long: look for packed products in its code."""
+    if numba.config.DISABLE_JIT or platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("the test knows x86's instructions only")
+    x3, x2, flags = numba.float32[:, :, ::1], numba.float32[:, ::1], numba.uint8[:, ::1]
+    signature = (x3, x3, x2, flags, x3, x2, x3, x3, x2, numba.int64, numba.int64)
+    for kernel in (kernels.real_backward(0, 0), kernels.complex_backward(0)):
+        fresh = numba.njit(**{**OPTIONS, "cache": False})(kernel.py_func)
+        fresh.compile(signature)
+        assert "mulps" in next(iter(fresh.inspect_asm().values()))

@@ -7,15 +7,17 @@ import importlib.util
 import pytest
 
 from seqmem.errors import InputError
-from seqmem.mixers import MIXERS
+from seqmem.mixers import MIXERS, get_mixer
 from seqmem.models import SequenceConfig, build
 from seqmem.training.sizing import Size, size
 
 THERE = [name for name in MIXERS if importlib.util.find_spec(f"seqmem.mixers.{name}")]
 
 
-def real_count(mixer: str, sized: Size, vocab_size: int, layers: int) -> int:
-    config = SequenceConfig(vocab_size, sized.width, layers=[mixer] * layers, mlp_width=sized.mlp_width)
+def real_count(mixer: str, sized: Size, vocab_size: int, layers: int, short_conv: int = 0) -> int:
+    config = SequenceConfig(
+        vocab_size, sized.width, layers=[mixer] * layers, mlp_width=sized.mlp_width, short_conv=short_conv
+    )
     return sum(p.numel() for p in build(config).parameters() if p.requires_grad)
 
 
@@ -36,6 +38,21 @@ def test_every_mixer_matches_attention(mixer: str, vocab_size: int, width: int, 
     if mixer == "tests.training.toy:Wide":  # far larger: the width shrinks, to one that the constructor takes
         assert sized.width < width
         assert sized.width % 2 == 0
+
+
+@pytest.mark.parametrize("mixer", [*THERE, "tests.training.toy:Toy"])
+def test_the_short_convolution_is_counted(mixer: str) -> None:
+    """On both sides: in the attention stack that is matched, and in the stack that matches it."""
+    vocab_size, width, layers, short_conv = 64, 32, 2, 4
+    reference = build(SequenceConfig(vocab_size, width, layers=["attention"] * layers, short_conv=short_conv))
+    target = sum(p.numel() for p in reference.parameters())
+    sized = size(mixer, {}, vocab_size, width, layers, short_conv)
+    assert real_count(mixer, sized, vocab_size, layers, short_conv) == sized.parameters
+    assert sized.parameters == pytest.approx(target, rel=0.05)
+    bare = size(mixer, {}, vocab_size, width, layers)
+    own = "convolves" in vars(get_mixer(mixer))
+    convolution = 0 if own else layers * width * (short_conv + 1)  # the weights and one bias per channel
+    assert real_count(mixer, bare, vocab_size, layers, short_conv) == bare.parameters + convolution
 
 
 def test_a_width_that_a_layer_refuses_is_not_changed_silently() -> None:

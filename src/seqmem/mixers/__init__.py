@@ -1,7 +1,7 @@
 """Sequence-mixing layers: ``y, state = mixer(x, state=None, *, mask=None, reset=None, form="auto")``.
 
-Every layer of the library by name, in one table. A name is looked up with :func:`get_mixer`; ``"package.module:ClassName"`` is accepted
-wherever a name is.
+Every layer of the library by name, in one table. A name is looked up with :func:`get_mixer`;
+``"package.module:ClassName"`` is accepted wherever a name is.
 """
 
 from __future__ import annotations
@@ -37,18 +37,20 @@ MIXERS: dict[str, MixerEntry] = _rows(
     ("rnn", "RNN", "the simple recurrent network, tanh or relu", "constant", "Finding Structure in Time (1990)"),
     ("lstm", "LSTM", "long short-term memory with a forget gate", "constant",
      "Long Short-Term Memory (1997); Learning to Forget (2000)"),
-    ("gru", "GRU", "gated recurrent unit", "constant", "Learning Phrase Representations using RNN Encoder-Decoder (2014), arXiv 1406.1078"),
+    ("gru", "GRU", "gated recurrent unit", "constant",
+     "Learning Phrase Representations using RNN Encoder-Decoder (2014), arXiv 1406.1078"),
     ("min_gru", "MinGRU", "GRU whose gate sees only the input, so that it can be scanned", "constant",
      "Were RNNs All We Needed? (2024), arXiv 2410.01201"),
     ("min_lstm", "MinLSTM", "LSTM whose gates see only the input, so that it can be scanned", "constant",
      "Were RNNs All We Needed? (2024), arXiv 2410.01201"),
-    ("linear_attention", "LinearAttention", "attention through a positive feature map, a sum of outer products", "constant",
-     "Transformers are RNNs (2020), arXiv 2006.16236"),
+    ("linear_attention", "LinearAttention", "attention through a positive feature map, a sum of outer products",
+     "constant", "Transformers are RNNs (2020), arXiv 2006.16236"),
     ("retention", "Retention", "linear attention with a fixed decay per head and rotary positions", "constant",
      "Retentive Network (2023), arXiv 2307.08621"),
     ("mamba", "Mamba", "selective state space with input-dependent step, input and output", "constant",
      "Mamba (2023), arXiv 2312.00752"),
-    ("rg_lru", "RGLRU", "real-gated linear recurrent unit behind a short convolution", "constant", "Griffin (2024), arXiv 2402.19427"),
+    ("rg_lru", "RGLRU", "real-gated linear recurrent unit behind a short convolution", "constant",
+     "Griffin (2024), arXiv 2402.19427"),
     ("delta_net", "DeltaNet", "fast weights corrected by the delta rule", "constant",
      "Parallelizing Linear Transformers with the Delta Rule (2024), arXiv 2406.06484"),
     ("gated_delta_net", "GatedDeltaNet", "the delta rule with a data-dependent decay", "constant",
@@ -59,13 +61,15 @@ MIXERS: dict[str, MixerEntry] = _rows(
 def get_mixer(name: str) -> type[nn.Module]:
     """The class behind a name of :data:`MIXERS` or behind ``"package.module:ClassName"``.
 
-    Raises InputError for an unknown name (with the nearest one), a module that cannot be imported, or a class that is no ``nn.Module``.
+    Raises InputError for an unknown name (with the nearest one), a module that cannot be imported, or a class that is
+    no ``nn.Module``.
     """
     if ":" in name:
         return _load_class(name)
     if name not in MIXERS:
         raise InputError(
-            f"unknown mixer '{name}'.{did_you_mean(name, MIXERS)} Known: {', '.join(MIXERS)}; or give your own as package.module:ClassName"
+            f"unknown mixer '{name}'.{did_you_mean(name, MIXERS)} Known: {', '.join(MIXERS)}; "
+            "or give your own as package.module:ClassName"
         )
     return getattr(importlib.import_module(f"seqmem.mixers.{name}"), MIXERS[name].class_name)
 
@@ -78,7 +82,8 @@ def _load_class(path: str) -> type[nn.Module]:
         module = importlib.import_module(module_name)
     except Exception as error:
         raise InputError(
-            f"cannot import '{module_name}' for mixer '{path}': {type(error).__name__}: {error}; is it installed or in the current folder?"
+            f"cannot import '{module_name}' for mixer '{path}': {type(error).__name__}: {error}; "
+            "is it installed or in the current folder?"
         ) from error
     if not hasattr(module, class_name):
         names = [n for n, v in vars(module).items() if isinstance(v, type) and issubclass(v, nn.Module)]

@@ -56,9 +56,9 @@ def empty_state(batch_size: int, kv_heads: int, read: int, size: int, like: Tens
 
 
 class HeadNorms(nn.Module):
-    """Queries and keys of unit root mean square in every head, each with a learned scale per channel, as in Qwen3 and OLMo 2.
+    """Queries and keys of unit root mean square in every head, each with a learned scale per channel.
 
-    Query-Key Normalization for Transformers (2020), arXiv 2010.04245.
+    As in Qwen3 and OLMo 2. Query-Key Normalization for Transformers (2020), arXiv 2010.04245.
     """
 
     def __init__(self, size: int) -> None:

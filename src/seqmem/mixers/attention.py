@@ -74,7 +74,9 @@ class Attention(Mixer):
         packing = pack(mask, reset)
         x = to_front(packing, x)
         position, after = softmax.positions(packing, None if state is None else state.position, x)
-        query, new_key, new_value = softmax.project(self.qkv, self.norms, x, position, self.heads, self.head, self.rope_base)
+        query, new_key, new_value = softmax.project(
+            self.qkv, self.norms, x, position, self.heads, self.head, self.rope_base
+        )
         key, value, valid = softmax.extended(packing, state, new_key, new_value, self.out.weight)
         if softmax.is_decoding(packing, state, x):
             allowed = valid[:, None, None]

@@ -76,7 +76,9 @@ class LocalAttention(Mixer):
         packing = pack(mask, reset)
         x = to_front(packing, x)
         position, after = softmax.positions(packing, None if state is None else state.position, x)
-        query, new_key, new_value = softmax.project(self.qkv, self.norms, x, position, self.heads, self.head, self.rope_base)
+        query, new_key, new_value = softmax.project(
+            self.qkv, self.norms, x, position, self.heads, self.head, self.rope_base
+        )
         plain = state is None and packing.document is None and x.shape[1] <= self.window
         if state is None and not plain:
             state = self.initial_state(x.shape[0])

@@ -1,4 +1,4 @@
-"""States are plain values: a tensor, or (named) tuples of tensors, nested at will. What can be done with any of them."""
+"""What can be done with any state: a plain value, namely a tensor, or (named) tuples of tensors, nested at will."""
 
 from __future__ import annotations
 

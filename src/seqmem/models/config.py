@@ -22,12 +22,13 @@ class SequenceConfig(PreTrainedConfig):
     layers: one item per layer, bottom first: a mixer's name, ``"package.module:ClassName"``, or ``{"name": ...,
     **options}``, the options being keyword arguments of the mixer's constructor. mixer_options: ``{name: options}`` for
     every layer of that name; it is merged into ``layers``, where a layer's own options win. mlp_width: hidden units of
-    the SwiGLU after each mixer; None: 8/3 of the width, to the nearest multiple of 8; 0: no MLP. short_conv: positions that
-    a causal depthwise convolution in front of a mixer sees, so that none has to learn to look a few tokens back; a mixer
-    that begins with such a convolution itself (``convolves = True``) gets no second one; 0: none. tie_embeddings: the head is the transposed embedding. initializer_range: standard deviation of the embedding and of an untied head;
-    None: 1 / sqrt(width), so that a new model's logits are of order one.
-    bos_token_id, eos_token_id (one or several), pad_token_id: what ``generate`` begins with, stops at and fills up
-    with. Anything else goes to ``transformers.PreTrainedConfig``.
+    the SwiGLU after each mixer; None: 8/3 of the width, to the nearest multiple of 8; 0: no MLP. short_conv: positions
+    that a causal depthwise convolution in front of a mixer sees, so that none has to learn to look a few tokens back; a
+    mixer that begins with such a convolution itself (``convolves = True``) gets no second one; 0: none. tie_embeddings:
+    the head is the transposed embedding. initializer_range: standard deviation of the embedding and of an untied head;
+    None: 1 / sqrt(width), so that a new model's logits are of order one. bos_token_id, eos_token_id (one or several),
+    pad_token_id: what ``generate`` begins with, stops at and fills up with. Anything else goes to
+    ``transformers.PreTrainedConfig``.
 
     Raises InputError for a value that cannot be meant.
     """

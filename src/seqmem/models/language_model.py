@@ -63,8 +63,8 @@ class SequenceLM(PreTrainedModel, GenerationMixin):
         bool, see :mod:`seqmem.mixers.base`. Returns logits (batch, time, vocab_size), ``logits[:, t]`` being about the
         token after position ``t``, and the new states.
 
-        asked: (batch, time) bool, the positions whose logits are wanted: they then come as (asked, vocab_size), row after
-        row, and the head is spared the others.
+        asked: (batch, time) bool, the positions whose logits are wanted: they then come as (asked, vocab_size), row
+        after row, and the head is spared the others.
         """
         if input_ids.ndim != 2 or input_ids.shape[1] < 1:
             raise InputError(f"input_ids has shape {tuple(input_ids.shape)}, expected (batch, time >= 1)")

@@ -11,10 +11,10 @@ from torch import Tensor
 
 
 def array(x: Tensor) -> Any:
-    """The same memory as a NumPy array (a copy when ``x`` is not contiguous). Complex numbers get a last dimension of
-    real and imaginary part."""
+    """The same memory as a NumPy array (a copy when ``x`` is not contiguous). Real and imaginary
+    parts of complex numbers alternate along the last dimension."""
     x = x.detach().contiguous()
-    return (torch.view_as_real(x.resolve_conj()) if x.is_complex() else x).numpy()
+    return (torch.view_as_real(x.resolve_conj()).flatten(-2) if x.is_complex() else x).numpy()
 
 
 def flags(reset: Tensor | None) -> Any:

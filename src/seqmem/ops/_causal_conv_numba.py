@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import prange
+from numba import njit, prange
 from torch import Tensor
 
 from seqmem.ops._arrays import array, empty, refuse_vmap
@@ -21,53 +21,62 @@ from seqmem.ops._launch import jit, launch
 SPAN = 256
 
 
+@njit(inline="always")  # at each call LLVM must see which one array a row comes from, to vectorise
+def add_product(out, x, y):  # type: ignore[no-untyped-def]
+    for c in range(out.shape[0]):
+        out[c] += x[c] * y[c]
+
+
 def forward_kernel(kernel: int, parallel: int) -> Callable[..., None]:
+    old = kernel - 1  # positions before it are the state's
+
     @jit(parallel)
     def forward(x, taps, bias, state, reach, y, tasks):  # type: ignore[no-untyped-def]
-        time, channels = x.shape[1], x.shape[2]
+        time = x.shape[1]
         spans = (time + SPAN - 1) // SPAN
         for task in prange(tasks):
             i, begin = task // spans, task % spans * SPAN
             for t in range(begin, min(begin + SPAN, time)):
                 yt = y[i, t]
-                for c in range(channels):
+                for c in range(yt.shape[0]):
                     yt[c] = bias[c]
-                first = kernel - 1 - reach[i, t] if reach.shape[0] > 0 else 0
-                for j in range(first, kernel):
-                    p, tap = t + j, taps[j]
-                    row = x[i, p - (kernel - 1)] if p >= kernel - 1 else state[i, p]
-                    for c in range(channels):
-                        yt[c] += tap[c] * row[c]
+                for j in range(old - reach[i, t] if reach.shape[0] > 0 else 0, kernel):
+                    p = t + j
+                    if p >= old:
+                        add_product(yt, taps[j], x[i, p - old])
+                    else:
+                        add_product(yt, taps[j], state[i, p])
 
     return forward
 
 
 def backward_kernel(kernel: int, parallel: int) -> Callable[..., None]:
+    old = kernel - 1
+
     @jit(parallel)
     def backward(x, taps, state, reach, dy, dx, dtaps, dbias, dstate, tasks):  # type: ignore[no-untyped-def]
-        """dtaps: (tasks, kernel, channels) and dbias: (tasks, channels): each task adds to its own."""
-        time, channels = x.shape[1], x.shape[2]
+        """All gradients are 0 before. dtaps: (tasks, kernel, channels), dbias: (tasks, channels): each task its own."""
+        time = x.shape[1]
         spans = (time + SPAN - 1) // SPAN
         for task in prange(tasks):
             i, begin = task // spans, task % spans * SPAN
-            # the state's positions go with the first span
-            for p in range(begin + (kernel - 1 if begin > 0 else 0), min(begin + SPAN, time) + kernel - 1):
-                row = x[i, p - (kernel - 1)] if p >= kernel - 1 else state[i, p]
-                drow = dx[i, p - (kernel - 1)] if p >= kernel - 1 else dstate[i, p]
-                for c in range(channels):
-                    drow[c] = 0
+            end = min(begin + SPAN, time)
+            # the span's positions; the state's go with the first span
+            for p in range(begin + (old if begin > 0 else 0), end + old):
                 for j in range(max(0, p - time + 1), min(kernel, p + 1)):
                     t = p - j
-                    if reach.shape[0] > 0 and j < kernel - 1 - reach[i, t]:
+                    if reach.shape[0] > 0 and j < old - reach[i, t]:
                         continue
-                    tap, dtap, dyt = taps[j], dtaps[task, j], dy[i, t]
-                    for c in range(channels):
-                        drow[c] += tap[c] * dyt[c]
-                        dtap[c] += row[c] * dyt[c]
+                    if p >= old:
+                        add_product(dx[i, p - old], taps[j], dy[i, t])
+                        add_product(dtaps[task, j], x[i, p - old], dy[i, t])
+                    else:
+                        add_product(dstate[i, p], taps[j], dy[i, t])
+                        add_product(dtaps[task, j], state[i, p], dy[i, t])
             db = dbias[task]
-            for t in range(begin, min(begin + SPAN, time)):
+            for t in range(begin, end):
                 dyt = dy[i, t]
-                for c in range(channels):
+                for c in range(db.shape[0]):
                     db[c] += dyt[c]
 
     return backward
@@ -90,7 +99,7 @@ def convolve_backward(
     """The gradients of x, weight, bias and state."""
     (batch, time, channels), kernel = x.shape, weight.shape[1]
     tasks = batch * -(-time // SPAN)
-    dx, dstate = empty(x, state)
+    dx, dstate = x.new_zeros(x.shape), x.new_zeros(state.shape)
     dtaps, dbias = x.new_zeros(tasks, kernel, channels), x.new_zeros(tasks, channels)
     given = (array(x), array(weight.t()), array(state), _reach(reach), array(dy))
     launch(backward_kernel, (kernel,), tasks, *given, array(dx), array(dtaps), array(dbias), array(dstate))

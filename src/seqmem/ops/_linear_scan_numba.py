@@ -1,8 +1,9 @@
 """Numba kernels of h_t = a_t * h_{t-1} + b_t.
 
 One task is one batch row and one block of ``width`` neighbouring channels. ``reset`` is (batch, time) uint8, or (0, 0)
-where there are none. Every time step is taken as row views, so that no index in the inner loops could be negative; the
-backward pass walks rows from their ends, so that memory is read in one direction throughout.
+where there are none. Every time step is taken as row views, and inner loops run over such a view's length: LLVM then
+sees that no index is negative, and vectorises. The backward pass walks rows from their ends, so that memory is read in
+one direction throughout.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import prange
+from numba import njit, prange
 from torch import Tensor
 
 from seqmem.ops._arrays import array, empty, flags, optional, refuse_vmap
@@ -36,12 +37,22 @@ def real_forward(log: int, parallel: int) -> Callable[..., None]:
                     for c in range(high - low):
                         s[c] = 0
                 at, bt, ht = a[i, t, low:high], b[i, t, low:high], h[i, t, low:high]
-                for c in range(high - low):
+                for c in range(at.shape[0]):
                     gate = exp(at[c]) if log else at[c]
                     s[c] = gate * s[c] + bt[c]
                     ht[c] = s[c]
 
     return forward
+
+
+@njit(inline="always")  # three times, each with one known array of states before: LLVM must see that to vectorise
+def real_step_back(log, s, a, before, dh, da, db):  # type: ignore[no-untyped-def]
+    for c in range(a.shape[0] - 1, -1, -1):
+        gate = exp(a[c]) if log else a[c]
+        ds = s[c] + dh[c]
+        db[c] = ds
+        da[c] = ds * before[c] * gate if log else ds * before[c]
+        s[c] = ds * gate
 
 
 def real_backward(log: int, parallel: int) -> Callable[..., None]:
@@ -52,25 +63,21 @@ def real_backward(log: int, parallel: int) -> Callable[..., None]:
         for task in prange(tasks):
             i, low = task // blocks, task % blocks * width
             high = min(low + width, channels)
-            zero = np.zeros(high - low, a.dtype)
-            s = np.zeros(high - low, a.dtype)  # gradient of the state, carried back in time
+            s, zero = np.zeros(high - low, a.dtype), np.zeros(high - low, a.dtype)  # s: the state's gradient
             if dfinal.shape[0] > 0:
                 for c in range(high - low):
                     s[c] = dfinal[i, low + c]
             for t in range(time - 1, -1, -1):
-                fresh = reset.shape[0] > 0 and reset[i, t] > 0
-                before = zero if fresh else (h[i, t - 1, low:high] if t > 0 else h0[i, low:high])
                 at, dht = a[i, t, low:high], dh[i, t, low:high]
                 dat, dbt = da[i, t, low:high], db[i, t, low:high]
-                for c in range(high - low - 1, -1, -1):
-                    gate = exp(at[c]) if log else at[c]
-                    ds = s[c] + dht[c]
-                    dbt[c] = ds
-                    dat[c] = ds * before[c] * gate if log else ds * before[c]
-                    s[c] = ds * gate
-                if fresh:
+                if reset.shape[0] > 0 and reset[i, t] > 0:
+                    real_step_back(log, s, at, zero, dht, dat, dbt)
                     for c in range(high - low):
                         s[c] = 0
+                elif t > 0:
+                    real_step_back(log, s, at, h[i, t - 1, low:high], dht, dat, dbt)
+                else:
+                    real_step_back(log, s, at, h0[i, low:high], dht, dat, dbt)
             for c in range(high - low):
                 dh0[i, low + c] = s[c]
 
@@ -78,28 +85,40 @@ def real_backward(log: int, parallel: int) -> Callable[..., None]:
 
 
 def complex_forward(parallel: int) -> Callable[..., None]:
-    """As ``real_forward``; every array has a last dimension of real and imaginary part."""
+    """As ``real_forward``; real and imaginary parts alternate along the channels of every array."""
 
     @jit(parallel)
     def forward(a, b, h0, reset, h, width, tasks):  # type: ignore[no-untyped-def]
-        time, channels = b.shape[1], b.shape[2]
-        blocks = (channels + width - 1) // width
+        time, numbers = b.shape[1], b.shape[2]
+        blocks = (numbers + 2 * width - 1) // (2 * width)
         for task in prange(tasks):
-            i, low = task // blocks, task % blocks * width
-            high = min(low + width, channels)
-            re, im = h0[i, low:high, 0].copy(), h0[i, low:high, 1].copy()
+            i, low = task // blocks, task % blocks * 2 * width
+            high = min(low + 2 * width, numbers)
+            s = h0[i, low:high].copy()
             for t in range(time):
                 if reset.shape[0] > 0 and reset[i, t]:
                     for c in range(high - low):
-                        re[c], im[c] = 0, 0
+                        s[c] = 0
                 at, bt, ht = a[i, t, low:high], b[i, t, low:high], h[i, t, low:high]
-                for c in range(high - low):
-                    x = at[c, 0] * re[c] - at[c, 1] * im[c] + bt[c, 0]
-                    y = at[c, 0] * im[c] + at[c, 1] * re[c] + bt[c, 1]
-                    re[c], im[c] = x, y
-                    ht[c, 0], ht[c, 1] = x, y
+                for c in range(0, at.shape[0], 2):
+                    re = at[c] * s[c] - at[c + 1] * s[c + 1] + bt[c]
+                    im = at[c] * s[c + 1] + at[c + 1] * s[c] + bt[c + 1]
+                    s[c], s[c + 1] = re, im
+                    ht[c], ht[c + 1] = re, im
 
     return forward
+
+
+@njit(inline="always")
+def complex_step_back(s, a, before, dh, da, db):  # type: ignore[no-untyped-def]
+    for k in range(a.shape[0] // 2 - 1, -1, -1):
+        c = 2 * k
+        re, im = s[c] + dh[c], s[c + 1] + dh[c + 1]
+        db[c], db[c + 1] = re, im
+        da[c] = re * before[c] + im * before[c + 1]
+        da[c + 1] = im * before[c] - re * before[c + 1]
+        s[c] = re * a[c] + im * a[c + 1]
+        s[c + 1] = im * a[c] - re * a[c + 1]
 
 
 def complex_backward(parallel: int) -> Callable[..., None]:
@@ -107,33 +126,28 @@ def complex_backward(parallel: int) -> Callable[..., None]:
 
     @jit(parallel)
     def backward(a, h, h0, reset, dh, dfinal, da, db, dh0, width, tasks):  # type: ignore[no-untyped-def]
-        time, channels = a.shape[1], a.shape[2]
-        blocks = (channels + width - 1) // width
+        time, numbers = a.shape[1], a.shape[2]
+        blocks = (numbers + 2 * width - 1) // (2 * width)
         for task in prange(tasks):
-            i, low = task // blocks, task % blocks * width
-            high = min(low + width, channels)
-            zero = np.zeros((high - low, 2), a.dtype)
-            re, im = np.zeros(high - low, a.dtype), np.zeros(high - low, a.dtype)
+            i, low = task // blocks, task % blocks * 2 * width
+            high = min(low + 2 * width, numbers)
+            s, zero = np.zeros(high - low, a.dtype), np.zeros(high - low, a.dtype)
             if dfinal.shape[0] > 0:
                 for c in range(high - low):
-                    re[c], im[c] = dfinal[i, low + c, 0], dfinal[i, low + c, 1]
+                    s[c] = dfinal[i, low + c]
             for t in range(time - 1, -1, -1):
-                fresh = reset.shape[0] > 0 and reset[i, t] > 0
-                before = zero if fresh else (h[i, t - 1, low:high] if t > 0 else h0[i, low:high])
                 at, dht = a[i, t, low:high], dh[i, t, low:high]
                 dat, dbt = da[i, t, low:high], db[i, t, low:high]
-                for c in range(high - low - 1, -1, -1):
-                    x, y = re[c] + dht[c, 0], im[c] + dht[c, 1]
-                    dbt[c, 0], dbt[c, 1] = x, y
-                    dat[c, 0] = x * before[c, 0] + y * before[c, 1]
-                    dat[c, 1] = y * before[c, 0] - x * before[c, 1]
-                    re[c] = x * at[c, 0] + y * at[c, 1]
-                    im[c] = y * at[c, 0] - x * at[c, 1]
-                if fresh:
+                if reset.shape[0] > 0 and reset[i, t] > 0:
+                    complex_step_back(s, at, zero, dht, dat, dbt)
                     for c in range(high - low):
-                        re[c], im[c] = 0, 0
+                        s[c] = 0
+                elif t > 0:
+                    complex_step_back(s, at, h[i, t - 1, low:high], dht, dat, dbt)
+                else:
+                    complex_step_back(s, at, h0[i, low:high], dht, dat, dbt)
             for c in range(high - low):
-                dh0[i, low + c, 0], dh0[i, low + c, 1] = re[c], im[c]
+                dh0[i, low + c] = s[c]
 
     return backward
 

@@ -54,10 +54,10 @@ def forward_kernel(state: int, width: int, parallel: int) -> Callable[..., None]
                 if kept.shape[0] > 0 and t % STEPS == 0:
                     for n in range(state):
                         keep = kept[i, t // STEPS, n, low : low + live]
-                        for c in range(live):
+                        for c in range(keep.shape[0]):
                             keep[c] = work[H + n * width + c]
                 ut, dtt, Bt, Ct = u[i, t, low : low + live], dt[i, t, low : low + live], B[i, t], C[i, t]
-                for c in range(live):
+                for c in range(dtt.shape[0]):
                     rows[c] = dtt[c]
                     rows[DTU + c] = dtt[c] * ut[c]
                 for c in range(width):
@@ -69,7 +69,7 @@ def forward_kernel(state: int, width: int, parallel: int) -> Callable[..., None]
                         work[H + n * width + c] = h
                         rows[Y + c] += h * read
                 yt = y[i, t, low : low + live]
-                for c in range(live):
+                for c in range(yt.shape[0]):
                     yt[c] = rows[Y + c]
             for n in range(state):
                 for c in range(live):
@@ -114,12 +114,12 @@ def backward_kernel(state: int, width: int, parallel: int) -> Callable[..., None
                 start = states[0]
                 for n in range(state):
                     keep = kept[i, chunk, n, low : low + live]
-                    for c in range(live):
+                    for c in range(keep.shape[0]):
                         start[n * width + c] = keep[c]
                 for j in range(steps):  # the chunk's states and decays once more
                     t = first + j
                     ut, dtt, Bt = u[i, t, low : low + live], dt[i, t, low : low + live], B[i, t]
-                    for c in range(live):
+                    for c in range(dtt.shape[0]):
                         rows[c] = dtt[c]
                         rows[DTU + c] = dtt[c] * ut[c]
                     # the state kept before a step is the one after its reset, so only j > 0 needs to look
@@ -138,7 +138,7 @@ def backward_kernel(state: int, width: int, parallel: int) -> Callable[..., None
                     after, decay = states[j + 1], decays[j]
                     ut, dtt, dyt = u[i, t, low : low + live], dt[i, t, low : low + live], dy[i, t, low : low + live]
                     Bt, Ct, dBt, dCt = B[i, t], C[i, t], dB[block, i, t], dC[block, i, t]
-                    for c in range(live):
+                    for c in range(dtt.shape[0]):
                         rows[c] = dtt[c]
                         rows[DTU + c] = dtt[c] * ut[c]
                         rows[DY + c] = dyt[c]
@@ -164,7 +164,7 @@ def backward_kernel(state: int, width: int, parallel: int) -> Callable[..., None
                         for m in range(DH, DH + size):
                             work[m] = 0
                     dut, ddtt = du[i, t, low : low + live], ddt[i, t, low : low + live]
-                    for c in range(live):
+                    for c in range(dut.shape[0]):
                         dut[c] = rows[DX + c] * dtt[c]
                         ddtt[c] = rows[DX + c] * ut[c] + rows[DE + c] * ln_2
             for n in range(state):

@@ -17,8 +17,14 @@ from seqmem.report.format import bytes_text, short_number
 from seqmem.report.plots import Point, Series
 
 # twelve hues that stay apart on white and on near-black, the first six as far apart as can be
-LIGHT = ("#0b62c4", "#d1495b", "#2e8b57", "#e08e0b", "#7b4fc9", "#0f8b9d", "#8a5a2b", "#c2379a", "#5f7a1f", "#4a5a6a", "#b8860b", "#3949ab")
-DARK = ("#5aa9ff", "#ff7b8a", "#59c98b", "#ffb84d", "#b396ff", "#4fc6d8", "#d09a63", "#f07ccd", "#a6c452", "#a3b3c4", "#e0b84a", "#8c9eff")
+LIGHT = (
+    "#0b62c4", "#d1495b", "#2e8b57", "#e08e0b", "#7b4fc9", "#0f8b9d",
+    "#8a5a2b", "#c2379a", "#5f7a1f", "#4a5a6a", "#b8860b", "#3949ab",
+)  # fmt: skip
+DARK = (
+    "#5aa9ff", "#ff7b8a", "#59c98b", "#ffb84d", "#b396ff", "#4fc6d8",
+    "#d09a63", "#f07ccd", "#a6c452", "#a3b3c4", "#e0b84a", "#8c9eff",
+)  # fmt: skip
 
 
 def compare_page(
@@ -31,12 +37,15 @@ def compare_page(
 ) -> str:
     """The page as text.
 
-    summary: what ``aggregate`` made of ``results`` (lines of results.jsonl). curves: experiment -> points of its learning curve. study: the
-    exact settings. examples: {"name", "summary", "text"} per task. memory: mixer -> "constant" or "linear".
+    summary: what ``aggregate`` made of ``results`` (lines of results.jsonl). curves: experiment -> points of its
+    learning curve. study: the exact settings. examples: {"name", "summary", "text"} per task. memory: mixer ->
+    "constant" or "linear".
     """
     series = _series(summary, memory)
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: (resources.files("seqmem.report") / "templates" / name).read_text("utf-8")),
+        loader=jinja2.FunctionLoader(
+            lambda name: (resources.files("seqmem.report") / "templates" / name).read_text("utf-8")
+        ),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
@@ -45,7 +54,8 @@ def compare_page(
     finished = sum(r["status"] in ("done", "solved") for r in results)
     return environment.get_template("compare.html.jinja").render(
         title=f"{count} memory mechanism{'s' if count > 1 else ''} on {tasks}",
-        lead=f"{finished} of {len(results)} experiments finished. Figures are means over seeds; ± is the 95 % interval (Student's t).",
+        lead=f"{finished} of {len(results)} experiments finished. "
+        "Figures are means over seeds; ± is the 95 % interval (Student's t).",
         problems=_problems(results, summary),
         findings=findings(summary, memory),
         table=_table(summary, series),
@@ -59,7 +69,8 @@ def compare_page(
         versions=json.dumps(results[0]["versions"] if results else {}, indent=2),
         colours_light=LIGHT,
         colours_dark=DARK,
-        footer="Made by seqmem compare. The figures are in results.jsonl, the learning curves in curves.json, beside this page.",
+        footer="Made by seqmem compare. "
+        "The figures are in results.jsonl, the learning curves in curves.json, beside this page.",
     )
 
 
@@ -75,17 +86,26 @@ def _series(summary: Mapping[str, Any], memory: Mapping[str, str]) -> dict[Key, 
 
 def _label(result: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     """The label of the series that a result belongs to."""
-    told = (name for name, of in summary["mixers"].items() if (of["mixer"], of["options"]) == (result["mixer"], result["mixer_options"]))
+    told = (
+        name
+        for name, of in summary["mixers"].items()
+        if (of["mixer"], of["options"]) == (result["mixer"], result["mixer_options"])
+    )
     return label_of({"mixer": next(told), "width": result["study_width"]}, summary)
 
 
 def _task_name(result: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
-    return next(task["name"] for task in summary["tasks"] if (task["task"], task["options"]) == (result["task"], result["task_options"]))
+    return next(
+        task["name"]
+        for task in summary["tasks"]
+        if (task["task"], task["options"]) == (result["task"], result["task_options"])
+    )
 
 
 def _problems(results: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> list[str]:
     return [
-        f"{_label(r, summary)} on {_task_name(r, summary)}, rate {r['learning_rate']:g}, seed {r['seed']}: {r['status']}. {r['status_detail']}"
+        f"{_label(r, summary)} on {_task_name(r, summary)}, rate {r['learning_rate']:g}, seed {r['seed']}: "
+        f"{r['status']}. {r['status_detail']}"
         for r in results
         if r["status"] not in ("done", "solved")
     ]
@@ -100,10 +120,13 @@ def _table(summary: Mapping[str, Any], series: Mapping[Key, Series]) -> dict[str
             cells.append({"value": value, "interval": interval, "best": column["key"] in row["best"]})
         rows.append({"label": series[row["mixer"], row["width"]].label, "cells": cells})
     return {
-        "columns": [{"title": "mixer", "unit": ""}, *({"title": c["title"], "unit": c["unit"]} for c in summary["columns"])],
+        "columns": [
+            {"title": "mixer", "unit": ""},
+            *({"title": c["title"], "unit": c["unit"]} for c in summary["columns"]),
+        ],
         "rows": rows,
-        "note": "The best of each column is marked. Scores are at the training length; state bytes are per sequence after reading the "
-        "longest test length, and decoding is timed there, one sequence at a time.",
+        "note": "The best of each column is marked. Scores are at the training length; state bytes are per sequence "
+        "after reading the longest test length, and decoding is timed there, one sequence at a time.",
     }
 
 
@@ -147,10 +170,15 @@ def _sections(
         },
         {
             "title": "Learning",
-            "text": "Validation score at the chosen learning rate, one line per seed. A line that ends early was solved.",
+            "text": "Validation score at the chosen learning rate, one line per seed. "
+            "A line that ends early was solved.",
             "figures": [_curve_figure(task, summary, results, curves, series) for task in tasks],
         },
-        {"title": "Speed", "text": "On the machine that ran the study, one process.", "figures": _speed_figures(summary, series)},
+        {
+            "title": "Speed",
+            "text": "On the machine that ran the study, one process.",
+            "figures": _speed_figures(summary, series),
+        },
     ]
 
 
@@ -172,7 +200,11 @@ def _state_figure(task: Mapping[str, Any], summary: Mapping[str, Any], series: M
         by_mixer.setdefault(cell["mixer"], []).append(cell)
     for cells in by_mixer.values():
         for cell in cells:
-            s, score, state = series[cell["mixer"], cell["width"]], cell["test"].get(length, {}).get("all"), cell["state_bytes"]
+            s, score, state = (
+                series[cell["mixer"], cell["width"]],
+                cell["test"].get(length, {}).get("all"),
+                cell["state_bytes"],
+            )
             if score and state and state["mean"] > 0:
                 lines[s] = [_point(state["mean"], score, f"{s.label}, {bytes_text(state['mean'])}")]
     if not lines:
@@ -187,17 +219,26 @@ def _length_figure(task: Mapping[str, Any], summary: Mapping[str, Any], series: 
     for cell in _cells(task, summary):
         s = series[cell["mixer"], cell["width"]]
         lines[s] = [
-            _point(float(length), by_slice["all"], f"{s.label} at {length}") for length, by_slice in cell["test"].items() if by_slice.get("all")
+            _point(float(length), by_slice["all"], f"{s.label} at {length}")
+            for length, by_slice in cell["test"].items()
+            if by_slice.get("all")
         ]
     title = f"{task['name']}: {'accuracy' if task['metric'] == 'accuracy' else 'bits per byte'} against test length"
     svg = plots.against(
-        lines, title=title, x_label="test length (tokens)", metric=task["metric"], chance=task["chance"], trained_at=float(task["test_lengths"][0])
+        lines,
+        title=title,
+        x_label="test length (tokens)",
+        metric=task["metric"],
+        chance=task["chance"],
+        trained_at=float(task["test_lengths"][0]),
     )
     text = "" if task["metric"] == "accuracy" else f"A guess from letter frequencies alone scores {task['chance']:.2f}."
     return {"title": title, "text": text, "svg": svg, "wide": False}
 
 
-def _slice_figures(task: Mapping[str, Any], summary: Mapping[str, Any], series: Mapping[Key, Series]) -> list[dict[str, Any]]:
+def _slice_figures(
+    task: Mapping[str, Any], summary: Mapping[str, Any], series: Mapping[Key, Series]
+) -> list[dict[str, Any]]:
     """Accuracy against the number that a slice's name holds ("pairs=8"), at the training length and at the longest."""
     figures = []
     for length in dict.fromkeys((task["test_lengths"][0], task["test_lengths"][-1])):
@@ -226,9 +267,15 @@ def _curve_figure(
     lines: dict[Series, list[list[tuple[float, float]]]] = {}
     for cell in _cells(task, summary):
         for experiment in cell["experiments"]:
-            points = [(float(p["tokens"]), float(p["validation"])) for p in curves.get(experiment, ()) if p["validation"] is not None]
+            points = [
+                (float(p["tokens"]), float(p["validation"]))
+                for p in curves.get(experiment, ())
+                if p["validation"] is not None
+            ]
             lines.setdefault(series[cell["mixer"], cell["width"]], []).append(points)
-    title = f"{task['name']}: validation {'accuracy' if task['metric'] == 'accuracy' else 'bits per byte'} while training"
+    title = (
+        f"{task['name']}: validation {'accuracy' if task['metric'] == 'accuracy' else 'bits per byte'} while training"
+    )
     return {
         "title": title, "text": "", "wide": False,
         "svg": plots.curves(lines, title=title, metric=task["metric"], chance=task["chance"]),
@@ -244,12 +291,21 @@ def _speed_figures(summary: Mapping[str, Any], series: Mapping[Key, Series]) -> 
         for row in summary["rows"]:
             if figure := row["cells"].get(column["key"]):
                 s = series[row["mixer"], row["width"]]
-                values.append((s, Point(0, figure["mean"], None, f"{s.label}: {short_number(figure['mean'])} {column['unit']}")))
+                values.append(
+                    (s, Point(0, figure["mean"], None, f"{s.label}: {short_number(figure['mean'])} {column['unit']}"))
+                )
         if values:
             lower = column["better"] == "lower"
             title = f"{column['title']}, on {column['task']}"
             svg = plots.bars(values, title=title, x_label=column["unit"], lower_is_better=lower)
-            figures.append({"title": title, "text": "Shorter is better." if lower else "Longer is better.", "svg": svg, "wide": False})
+            figures.append(
+                {
+                    "title": title,
+                    "text": "Shorter is better." if lower else "Longer is better.",
+                    "svg": svg,
+                    "wide": False,
+                }
+            )
     return figures
 
 
@@ -275,14 +331,19 @@ def _grid(summary: Mapping[str, Any], series: Mapping[Key, Series]) -> dict[str,
     return {
         "rows": table,
         "columns": ["mixer, task", *(f"{rate:g}" for rate in rates)],
-        "note": "Validation score at each rate, mean over seeds. The marked rate was chosen on these data; the test figures above are its own.",
+        "note": "Validation score at each rate, mean over seeds. "
+        "The marked rate was chosen on these data; the test figures above are its own.",
     }
 
 
 def settings_text(study: Mapping[str, Any]) -> str:
     """The settings as YAML; what the study left to the budget is not repeated as null."""
     said = {key: value for key, value in study.get("study", {}).items() if value is not None}
-    return str(yaml.safe_dump({**study, "study": said}, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110))
+    return str(
+        yaml.safe_dump(
+            {**study, "study": said}, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110
+        )
+    )
 
 
 def _protocol(summary: Mapping[str, Any], study: Mapping[str, Any]) -> str:
@@ -292,17 +353,23 @@ def _protocol(summary: Mapping[str, Any], study: Mapping[str, Any]) -> str:
             own = [c["parameters"]["mean"] for c in _cells(task, summary) if c["width"] == width and c["parameters"]]
             if own:
                 spread = 100 * (max(own) / min(own) - 1)
-                parts.append(f"{task['name']} at width {width}: {min(own):,.0f} to {max(own):,.0f} parameters ({spread:.1f} % apart)")
-    convolutions = sorted({training["short_conv"] for training in study.get("training", ()) if training.get("short_conv")})
+                parts.append(
+                    f"{task['name']} at width {width}: {min(own):,.0f} to {max(own):,.0f} parameters "
+                    f"({spread:.1f} % apart)"
+                )
+    convolutions = sorted(
+        {training["short_conv"] for training in study.get("training", ()) if training.get("short_conv")}
+    )
     in_front = (
-        f"A causal convolution over {listed([str(c) for c in convolutions])} positions stands in front of every mixer that does not begin with "
-        "one of its own, so that none has to learn to look a few tokens back. "
+        f"A causal convolution over {listed([str(c) for c in convolutions])} positions stands in front of every mixer "
+        "that does not begin with one of its own, so that none has to learn to look a few tokens back. "
         if convolutions
         else ""
     )
     return (
-        "Every mixer sits in the same residual network, is given the same tokens in the same order, and has the parameters of the attention "
-        f"stack of the study's width: its MLP is made wider or narrower to match. {in_front}{'; '.join(parts)}{'.' if parts else ''}"
+        "Every mixer sits in the same residual network, is given the same tokens in the same order, and has the "
+        f"parameters of the attention stack of the study's width: its MLP is made wider or narrower to match. "
+        f"{in_front}{'; '.join(parts)}{'.' if parts else ''}"
     )
 
 

@@ -29,7 +29,10 @@ def _short(mixer: str) -> str:
 
 
 def findings(summary: Mapping[str, Any], memory: Mapping[str, str]) -> list[str]:
-    """Sentences on each task, on the trade-off with the state, on length, on speed. ``memory``: mixer -> "constant" or "linear"."""
+    """Sentences on each task, on the trade-off with the state, on length, on speed.
+
+    memory: mixer -> "constant" or "linear".
+    """
     sentences: list[str] = []
     for task in summary["tasks"]:
         sentences += _on_task(task, summary)
@@ -40,17 +43,24 @@ def findings(summary: Mapping[str, Any], memory: Mapping[str, str]) -> list[str]
     return sentences
 
 
-def _scores(task: Mapping[str, Any], summary: Mapping[str, Any], length: str) -> list[tuple[str, Stat, Mapping[str, Any]]]:
+def _scores(
+    task: Mapping[str, Any], summary: Mapping[str, Any], length: str
+) -> list[tuple[str, Stat, Mapping[str, Any]]]:
     """(label, score at ``length``, cell) of every mixer on the task, best first."""
     found = [
-        (label_of(cell, summary), cell["test"].get(length, {}).get("all"), cell) for cell in summary["cells"] if cell["task"] == task["name"]
+        (label_of(cell, summary), cell["test"].get(length, {}).get("all"), cell)
+        for cell in summary["cells"]
+        if cell["task"] == task["name"]
     ]
     known = [item for item in found if item[1] is not None]
     return sorted(known, key=lambda item: item[1]["mean"], reverse=task["better"] == "higher")
 
 
 def _apart(one: Stat, other: Stat) -> bool:
-    """Whether the 95 % intervals do not overlap. With single seeds there is no interval, and nothing is called equal."""
+    """Whether the 95 % intervals do not overlap.
+
+    With single seeds there is no interval, and nothing is called equal.
+    """
     if one["half_width"] is None or other["half_width"] is None:
         return True
     return abs(one["mean"] - other["mean"]) > one["half_width"] + other["half_width"]
@@ -69,7 +79,10 @@ def _on_task(task: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
     (best, top, _), rest = scores[0], scores[1:]
     reference = "a guess from letter frequencies alone" if task["metric"] == "bits_per_byte" else "chance"
     if not _beats(task, top):
-        return [f"{task['name']}: nothing beats {reference} ({task['chance']:.3f}) after this little training; the best figure is {best}'s, {top['mean']:.3f}."]
+        return [
+            f"{task['name']}: nothing beats {reference} ({task['chance']:.3f}) after this little training; "
+            f"the best figure is {best}'s, {top['mean']:.3f}."
+        ]
     what = "bits per byte" if task["metric"] == "bits_per_byte" else "accuracy"
     text = f"{task['name']}: {best} is best with {top['mean']:.3f} {what}"
     equals = [label for label, score, _ in rest if not _apart(top, score)]
@@ -90,10 +103,15 @@ def _on_state(task: Mapping[str, Any], summary: Mapping[str, Any], memory: Mappi
         f"Memory on {task['name']}: the smallest state within a tenth of the best accuracy is {label}'s, "
         f"{bytes_text(cell['state_bytes']['mean'])} per sequence for {score['mean']:.3f}"
     )
-    growing = [item for item in scores if memory.get(item[2]["mixer"]) == "linear" and item[2]["state_bytes"] and item[0] != label]
+    growing = [
+        item
+        for item in scores
+        if memory.get(item[2]["mixer"]) == "linear" and item[2]["state_bytes"] and item[0] != label
+    ]
     if growing:
         other, _, its = growing[0]
-        text += f"; {other} holds {bytes_text(its['state_bytes']['mean'])} at {task['test_lengths'][-1]} tokens, and more with every token"
+        held = bytes_text(its["state_bytes"]["mean"])
+        text += f"; {other} holds {held} at {task['test_lengths'][-1]} tokens, and more with every token"
     return [text + "."]
 
 
@@ -104,12 +122,17 @@ def _on_length(task: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]
     learned = [item for item in _scores(task, summary, lengths[0]) if item[1]["mean"] > 0.5 + 0.5 * task["chance"]]
     if not learned:
         return []
-    kept, lost = [], []
+    kept: list[str] = []
+    lost: list[str] = []
     for label, score, cell in learned:
         far = cell["test"][lengths[-1]]["all"]
         (kept if far and far["mean"] >= score["mean"] - 0.1 else lost).append(label)
-    parts = [f"{listed(kept)} keep{'s' if len(kept) == 1 else ''} within 0.1 of the accuracy at the training length"] if kept else []
-    parts += [f"{listed(lost)} lose{'s' if len(lost) == 1 else ''} more"] if lost else []
+    parts = []
+    if kept:
+        keep = "keeps" if len(kept) == 1 else "keep"
+        parts.append(f"{listed(kept)} {keep} within 0.1 of the accuracy at the training length")
+    if lost:
+        parts.append(f"{listed(lost)} {'loses' if len(lost) == 1 else 'lose'} more")
     factor = int(lengths[-1]) / int(lengths[0])
     return [f"Length on {task['name']}: read at {factor:.3g} times the training length, {', '.join(parts)}."]
 
@@ -118,9 +141,15 @@ def _on_speed(summary: Mapping[str, Any]) -> list[str]:
     sentences = []
     for key, text, better in (
         ("train_tokens_per_second", "Training: {0} reads most per second, {1} tokens; {2} is slowest, {3}.", max),
-        ("decode_microseconds", "Decoding: {0} is fastest, {1} µs per token at batch 1; {2} takes longest, {3} µs.", min),
+        (
+            "decode_microseconds",
+            "Decoding: {0} is fastest, {1} µs per token at batch 1; {2} takes longest, {3} µs.",
+            min,
+        ),
     ):
-        known = [(label_of(row, summary), row["cells"][key]["mean"]) for row in summary["rows"] if row["cells"].get(key)]
+        known = [
+            (label_of(row, summary), row["cells"][key]["mean"]) for row in summary["rows"] if row["cells"].get(key)
+        ]
         if len(known) > 1:
             first = better(known, key=lambda item: item[1])
             last = (min if better is max else max)(known, key=lambda item: item[1])

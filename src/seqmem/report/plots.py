@@ -1,7 +1,7 @@
 """The figures of the comparison report. Each takes plain records and returns one ``<svg>``.
 
-A *series* is what one line shows: a label (the mixer, and its width when there are several) with a colour and a marker that stay the same
-on every figure of a page.
+A *series* is what one line shows: a label (the mixer, and its width when there are several) with a colour and a marker
+that stay the same on every figure of a page.
 """
 
 from __future__ import annotations
@@ -72,7 +72,15 @@ def _score_axis(axes: Axes, metric: str, chance: float | None) -> None:
         axes.set_ylabel("bits per byte (lower is better)")
     if chance is not None and metric == "accuracy":
         line = axes.axhline(chance, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-        axes.annotate("chance", (1, chance), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8.5, color=FAINT)
+        axes.annotate(
+            "chance",
+            (1, chance),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="bottom",
+            fontsize=8.5,
+            color=FAINT,
+        )
         line.set_gid("chance")
 
 
@@ -80,7 +88,9 @@ def _limits(metric: str) -> tuple[float, float]:
     return (0.0, 1.0) if metric == "accuracy" else (0.0, math.inf)
 
 
-def _draw(axes: Axes, series: Series, points: Sequence[Point], *, limits: tuple[float, float], hollow: bool = False) -> None:
+def _draw(
+    axes: Axes, series: Series, points: Sequence[Point], *, limits: tuple[float, float], hollow: bool = False
+) -> None:
     """A line through the points; intervals are drawn as far as ``limits``, the values that the metric can take."""
     xs, ys = [p.x for p in points], [p.y for p in points]
     if len(points) > 1:
@@ -89,7 +99,9 @@ def _draw(axes: Axes, series: Series, points: Sequence[Point], *, limits: tuple[
     for point in points:
         if point.interval:
             reach = [[min(point.interval, point.y - limits[0])], [min(point.interval, limits[1] - point.y)]]
-            container = axes.errorbar([point.x], [point.y], yerr=reach, color=series.colour, elinewidth=1.2, capsize=2.5, zorder=2)
+            container = axes.errorbar(
+                [point.x], [point.y], yerr=reach, color=series.colour, elinewidth=1.2, capsize=2.5, zorder=2
+            )
             for part in (*container[1], *container[2]):
                 part.set_gid(f"series|{series.label}|interval")
         face = "none" if hollow else series.colour
@@ -98,9 +110,19 @@ def _draw(axes: Axes, series: Series, points: Sequence[Point], *, limits: tuple[
 
 
 def against(
-    lines: Lines, *, title: str, x_label: str, metric: str, chance: float | None = None, trained_at: float | None = None, doubling: bool = True
+    lines: Lines,
+    *,
+    title: str,
+    x_label: str,
+    metric: str,
+    chance: float | None = None,
+    trained_at: float | None = None,
+    doubling: bool = True,
 ) -> str:
-    """A score against a quantity such as the test length or the number of pairs; ``trained_at`` marks the training value."""
+    """A score against a quantity such as the test length or the number of pairs.
+
+    trained_at: the training value, which is marked.
+    """
     with style():
         figure, axes = _axes()
         for place, (series, points) in enumerate(lines.items()):
@@ -114,15 +136,18 @@ def against(
         if trained_at is not None and len(set(values)) > 1:
             axes.axvline(trained_at, color=FAINT, linewidth=1, linestyle=(0, (1, 2)), zorder=1)
             axes.annotate(
-                "trained here", (trained_at, 0), xycoords=("data", "axes fraction"), xytext=(4, 3), textcoords="offset points",
-                ha="left", va="bottom", fontsize=8.5, color=FAINT,
+                "trained here", (trained_at, 0), xycoords=("data", "axes fraction"), xytext=(4, 3),
+                textcoords="offset points", ha="left", va="bottom", fontsize=8.5, color=FAINT,
             )  # fmt: skip
         axes.set_xlabel(x_label)
         return to_svg(figure, title)
 
 
 def score_against_state(lines: Lines, *, title: str, metric: str, chance: float | None = None) -> str:
-    """The trade-off that decides between memory mechanisms: score against state bytes per sequence, one point per mixer and width."""
+    """The trade-off that decides between memory mechanisms: score against state bytes per sequence.
+
+    One point per mixer and width.
+    """
     with style():
         figure, axes = _axes(10.6, 4.2)
         for series, points in lines.items():
@@ -137,13 +162,17 @@ def score_against_state(lines: Lines, *, title: str, metric: str, chance: float 
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: bytes_text(value)))
         _score_axis(axes, metric, chance)
         _label_points(axes, lines)
-        axes.set_xlabel("state bytes per sequence, after reading the longest test length (hollow: grows with what is read)")
+        axes.set_xlabel(
+            "state bytes per sequence, after reading the longest test length (hollow: grows with what is read)"
+        )
         return to_svg(figure, title)
 
 
 def _label_points(axes: Axes, lines: Lines) -> None:
-    """Name each series beside its largest point: on its left when another stands close on its right, and names that would still collide
-    are moved apart vertically."""
+    """Name each series beside its largest point: on its left when another stands close on its right.
+
+    Names that would still collide are moved apart vertically.
+    """
     low, high = axes.get_ylim()
     placed: list[tuple[float, float]] = []  # (log2 x, y as a fraction of the axis)
     ordered = sorted(lines.items(), key=lambda item: -max(p.y for p in item[1]))
@@ -156,19 +185,28 @@ def _label_points(axes: Axes, lines: Lines) -> None:
             y -= 0.012
         placed.append((x, y))
         text = axes.annotate(
-            series.label, (point.x, low + y * (high - low)), xytext=(-8 if crowded else 8, 0), textcoords="offset points",
-            va="center", ha="right" if crowded else "left", fontsize=9.5, color=series.colour, fontweight="bold",
+            series.label, (point.x, low + y * (high - low)), xytext=(-8 if crowded else 8, 0),
+            textcoords="offset points", va="center", ha="right" if crowded else "left",
+            fontsize=9.5, color=series.colour, fontweight="bold",
         )  # fmt: skip
         text.set_gid(f"series|{series.label}|name")
 
 
-def curves(lines: Mapping[Series, Sequence[Sequence[tuple[float, float]]]], *, title: str, metric: str, chance: float | None = None) -> str:
+def curves(
+    lines: Mapping[Series, Sequence[Sequence[tuple[float, float]]]],
+    *,
+    title: str,
+    metric: str,
+    chance: float | None = None,
+) -> str:
     """Learning curves: validation score against tokens seen, one thin line per seed."""
     with style():
         figure, axes = _axes()
         for series, runs in lines.items():
             for run in runs:
-                (line,) = axes.plot([t for t, _ in run], [v for _, v in run], color=series.colour, linewidth=1.3, alpha=0.85)
+                (line,) = axes.plot(
+                    [t for t, _ in run], [v for _, v in run], color=series.colour, linewidth=1.3, alpha=0.85
+                )
                 line.set_gid(f"series|{series.label}|curve")
         _score_axis(axes, metric, chance)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
@@ -185,7 +223,13 @@ def bars(values: Sequence[tuple[Series, Point]], *, title: str, x_label: str, lo
             (bar,) = axes.barh([row], [point.y], color=series.colour, height=0.62)
             bar.set_gid(f"tip|{series.label}|{point.note}")
             text = axes.annotate(
-                short_number(point.y), (point.y, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9, color=INK
+                short_number(point.y),
+                (point.y, row),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=9,
+                color=INK,
             )
             text.set_gid(f"series|{series.label}|value")
         axes.set_yticks(range(len(ordered)), [series.label for series, _ in ordered])

@@ -1,7 +1,8 @@
 """Matplotlib figures as inline SVG that follows the page: its colours, its fonts, its highlighting.
 
-A figure is drawn in sentinel colours; each becomes a CSS variable of the page (so that light and dark need one drawing). An artist whose
-gid is ``series|NAME`` can be highlighted by the page's legend; one whose gid is ``tip|NAME|TEXT`` shows TEXT when pointed at.
+A figure is drawn in sentinel colours; each becomes a CSS variable of the page (so that light and dark need one
+drawing). An artist whose gid is ``series|NAME`` can be highlighted by the page's legend; one whose gid is
+``tip|NAME|TEXT`` shows TEXT when pointed at.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def series_colour(slot: int) -> str:
     return f"#04{slot % SLOTS:02x}04"
 
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {  # matplotlib's type for it is a list of every name of a setting
     "svg.fonttype": "none",
     "svg.hashsalt": "seqmem",
     "font.family": "sans-serif",
@@ -76,7 +77,9 @@ def to_svg(figure: Figure, label: str) -> str:
     text = re.sub(r"font-family: [^;\"]+", "font-family: var(--sans)", text)
     text = re.sub(r'<g id="series\|([^"|]*)(?:\|[^"]*)?">', r'<g class="series" data-series="\1">', text)
     text = re.sub(
-        r'<g id="tip\|([^"|]*)\|([^"]*)">', lambda m: f'<g class="series tip" data-series="{m[1]}"><title>{m[2]}</title>', text
+        r'<g id="tip\|([^"|]*)\|([^"]*)">',
+        lambda m: f'<g class="series tip" data-series="{m[1]}"><title>{m[2]}</title>',
+        text,
     )
     text = _unique_ids(text, label)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", text, count=1)  # the page decides the size

@@ -42,8 +42,8 @@ def _size(mixer: str, options: str, vocab_size: int, width: int, layers: int, sh
     layer = {"name": mixer, **json.loads(options)}
     target = _reference(vocab_size, width, layers, short_conv)
     if layer == {"name": "attention"}:
-        _count(layer, vocab_size, width, layers, short_conv, 1)  # its heads must divide the width
-        return target
+        count = _count(layer, vocab_size, width, layers, short_conv, target.mlp_width)  # of its own number of heads
+        return Size(width, target.mlp_width, count)
     nearest: Size | None = None
     for smaller in range(width, max(1, width // 8) - 1, -1):
         try:
@@ -78,14 +78,18 @@ def _reference(vocab_size: int, width: int, layers: int, short_conv: int) -> Siz
     from seqmem.models import SequenceConfig, parameter_count
 
     width += width % 2
-    config = SequenceConfig(vocab_size, width, layers=[{"name": "attention", "heads": 1}] * layers, short_conv=short_conv)
+    config = SequenceConfig(
+        vocab_size, width, layers=[{"name": "attention", "heads": 1}] * layers, short_conv=short_conv
+    )
     return Size(width, config.mlp_width or 0, parameter_count(config))
 
 
 def _count(layer: dict[str, Any], vocab_size: int, width: int, layers: int, short_conv: int, mlp_width: int) -> int:
     from seqmem.models import SequenceConfig, parameter_count
 
-    return parameter_count(SequenceConfig(vocab_size, width, layers=[layer] * layers, mlp_width=mlp_width, short_conv=short_conv))
+    return parameter_count(
+        SequenceConfig(vocab_size, width, layers=[layer] * layers, mlp_width=mlp_width, short_conv=short_conv)
+    )
 
 
 def _difference(found: Size, target: Size) -> float:
