@@ -21,7 +21,7 @@ class _Console(Console):
 def console(stderr: bool = False) -> Console:
     """A console that keeps whole lines when the output is not a terminal."""
     stream = sys.stderr if stderr else sys.stdout
-    return _Console(stderr=stderr, highlight=False, width=None if stream.isatty() else 180)
+    return _Console(stderr=stderr, highlight=False, width=None if stream.isatty() else 1_000)
 
 
 def print_listing(rows: Sequence[dict[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
