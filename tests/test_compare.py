@@ -214,7 +214,7 @@ def test_nothing_finished_is_still_strict_json(here: Path) -> None:
     assert json.loads(ran.out, parse_constant=refuse)["summary"]["cells"][0]["failed"] == 1
 
 
-@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize("workers", ["0", "2"])
 def test_control_c(here: Path, workers: str) -> None:
     study = ["--mixers", "my_layer:MyLayer,my_layer:Slow", "--tasks", "parity", "--budget", "smoke", "--seeds", "2"]
     command = [sys.executable, "-m", "seqmem", "compare", *study, "--out", "out", "--store", "store"]
