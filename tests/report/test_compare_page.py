@@ -84,7 +84,7 @@ def test_hostile_names_are_text(pages: dict[str, str]) -> None:
     assert len(found.all("script")) == 1  # the page's own
     name = HOSTILE.rpartition(":")[2]
     chips = [chip["data-series"] for chip in found.all("button")]
-    assert f"{name}, 16" in chips
+    assert f"{name} · 16" in chips
     assert name in html.unescape(found.shown)
 
 
@@ -131,7 +131,7 @@ def test_the_grid_of_rates_and_the_chosen_one(pages: dict[str, str]) -> None:
         assert [best for _, best in row[1:]] == [False, True, False]  # 0.1 is best on one seed and lost the other
         assert "(1 lost)" in row[3][0]
         assert row[2][0].startswith("0.750")
-    assert any(row[0][0] == "MyLayer, 32, mqar" for row in grid)
+    assert any(row[0][0] == "MyLayer · 32, mqar" for row in grid)
 
 
 def test_one_rate_per_task_is_no_grid() -> None:

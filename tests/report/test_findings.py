@@ -95,7 +95,7 @@ def test_labels() -> None:
         return [label_of(row, summary) for row in summary["rows"]]
 
     assert labels([record("lstm", 0.5), record("a.b:Mine", 0.5)]) == ["lstm", "Mine"]
-    assert labels([record("lstm", 0.5), record("lstm", 0.5, study_width=32)]) == ["lstm, 16", "lstm, 32"]
+    assert labels([record("lstm", 0.5), record("lstm", 0.5, study_width=32)]) == ["lstm · 16", "lstm · 32"]
     assert labels([record("a:Mine", 0.5), record("b:Mine", 0.5)]) == ["a:Mine", "b:Mine"]
     of = [record("a.b:Mine", 0.5, mixer_options={"mode": mode}) for mode in ("x:y", "z")]
     assert labels(of) == ["Mine(mode=x:y)", "Mine(mode=z)"]

@@ -19,7 +19,7 @@ def label_of(row: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     if any(r["mixer"] != row["mixer"] and _short(str(r["mixer"])) == name for r in summary["rows"]):
         name = str(row["mixer"])
     widths = {r["width"] for r in summary["rows"]}
-    return f"{name}, {row['width']}" if len(widths) > 1 else name
+    return f"{name} · {row['width']}" if len(widths) > 1 else name
 
 
 def _short(mixer: str) -> str:
@@ -86,7 +86,9 @@ def _on_task(task: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
     what = "bits per byte" if task["metric"] == "bits_per_byte" else "accuracy"
     text = f"{task['name']}: {best} is best with {top['mean']:.3f} {what}"
     equals = [label for label, score, _ in rest if not _apart(top, score)]
-    if equals:
+    if len(equals) == len(rest) > 1:
+        text += f" (not told apart from any other by {top['n']} seeds)"
+    elif equals:
         text += f" (not told apart from {listed(equals)} by {top['n']} seeds)"
     if rest:
         text += f"; {rest[-1][0]} is last with {rest[-1][1]['mean']:.3f}"

@@ -49,7 +49,7 @@ def run_all(
 ) -> Iterator[Result]:
     """Every experiment's result, as they come. Those in the store are not run again.
 
-    workers: processes, by default one per core, each with its share of the cores as threads; 0: in this process. An
+    workers: processes, by default one per core (see :func:`threads_of` for their threads); 0: in this process. An
     exception in an experiment, or a worker that dies on it twice (the second one went on from the checkpoint), gives
     the status "failed"; the others go on. Closing the iterator, or a KeyboardInterrupt, stops the workers; what they
     were at can be resumed.
@@ -168,6 +168,14 @@ class _Worker:
 Answers = queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]  # None: the process has ended
 
 
+NARROW = 256  # below this width, handing an operation to a second thread costs more than it saves
+
+
+def threads_of(workers: int, width: int) -> int:
+    """Threads of each worker: one for narrow networks, else its share of the cores."""
+    return 1 if width < NARROW else max(1, cores() // workers)
+
+
 class _Pool:
     """Hands the waiting experiments to workers until all have a result."""
 
@@ -178,7 +186,7 @@ class _Pool:
         self.setup = {
             "path": sys.path,
             "store": str(store.root),
-            "threads": max(1, cores() // workers),
+            "threads": threads_of(workers, max(e.study_width for e in waiting)),
             "checkpoint_seconds": checkpoint_seconds,
         }
         self.answers: Answers = queue.SimpleQueue()
