@@ -183,11 +183,11 @@ def test_a_study_file_with_a_layer_of_ones_own(here: Path) -> None:
     found = {(r["mixer"], r["study_width"], r["learning_rate"]) for r in lines_of(here / "out")}
     names = ("min_gru", "my_layer:MyLayer")
     assert found == {(name, width, rate) for name in names for width in (8, 16) for rate in (0.001, 0.01)}
-    for label in ("min_gru, 8", "min_gru, 16", "MyLayer, 8", "MyLayer, 16"):
+    for label in ("min_gru · 8", "min_gru · 16", "MyLayer · 8", "MyLayer · 16"):
         assert any(line.startswith(label + " ") for line in ran.out.splitlines())
     page = (here / "out" / "report.html").read_text("utf-8")
     assert "Learning rates" in page
-    assert "MyLayer, 16" in page
+    assert "MyLayer · 16" in page
 
 
 def test_a_layer_that_fails_is_told_and_the_others_go_on(here: Path) -> None:
