@@ -1,0 +1,13 @@
+"""The commands of ``seqmem``, one module each: ``SUMMARY``, ``add(parser)`` for the arguments, ``run(arguments)`` for
+the exit code. They import what they need when they run, so that ``seqmem --help`` stays quick."""
+
+from __future__ import annotations
+
+from seqmem.commands import check, compare, mixers, tasks
+
+COMMANDS = {
+    "compare": compare,
+    "check": check,
+    "mixers": mixers,
+    "tasks": tasks,
+}
