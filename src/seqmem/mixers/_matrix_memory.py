@@ -4,8 +4,8 @@
     u_t = v_t   or, with beta,   u_t = beta_t (v_t - exp(g_t) S_{t-1}^T k_t).
 
 Without beta it is linear attention (with decay), with beta the (gated) delta rule. "recurrent" is the op of
-:mod:`seqmem.ops`, for a single position the equation itself; "chunk" and "parallel" are matrix products in plain
-PyTorch on pieces of 64 positions, or on the whole call.
+:mod:`seqmem.ops`; "chunk" and "parallel" are matrix products in plain PyTorch on pieces of 64 positions, or on the
+whole call.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def write_and_read(
     """
     if form == "auto":
         form = automatic_form(q)
-    if form == "recurrent" and q.shape[1] > 1:
+    if form == "recurrent":
         return ssd(q, k, v, g, s0, reset=reset) if beta is None else delta_rule(q, k, v, beta, g, s0, reset=reset)
 
     g = torch.zeros_like(q[..., 0]) if g is None else g
@@ -52,10 +52,6 @@ def write_and_read(
     o_dtype, dtype = v.dtype, compute_dtype(q, k, v, g, beta, s0)
     q, k, v, g, s = (x.to(dtype) for x in (q, k, v, g, s0))
     beta = None if beta is None else beta.to(dtype)
-    if form == "recurrent":
-        o, s = _one_step(q[:, 0], k[:, 0], v[:, 0], g[:, 0], None if beta is None else beta[:, 0], s)
-        return o[:, None].to(o_dtype), s
-
     q, k, v, g = (x.transpose(1, 2) for x in (q, k, v, g))  # (batch, heads, time, ...)
     beta = None if beta is None else beta.transpose(1, 2)
     step = CHUNK if form == "chunk" else q.shape[2]
@@ -67,14 +63,6 @@ def write_and_read(
             o, s = _one_chunk(q[:, :, t], k[:, :, t], v[:, :, t], g[:, :, t], beta_t, s)
             outputs.append(o)
     return torch.cat(outputs, 2).transpose(1, 2).to(o_dtype), s
-
-
-def _one_step(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor | None, s: Tensor) -> tuple[Tensor, Tensor]:
-    """One position, (batch, heads, ...) everywhere: the equation as it stands, in few operations."""
-    s = g.exp()[..., None, None] * s
-    u = v if beta is None else beta[..., None] * (v - (k[..., None] * s).sum(-2))
-    s = torch.addcmul(s, k[..., None], u[..., None, :])
-    return (q[..., None] * s).sum(-2), s
 
 
 def _one_chunk(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor | None, s: Tensor) -> tuple[Tensor, Tensor]:

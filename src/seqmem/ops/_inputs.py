@@ -28,7 +28,7 @@ def computed_in(dtype: torch.dtype) -> torch.dtype:
 
 def expect_shape(op: str, name: str, x: Tensor | None, dims: str, *sizes: int) -> None:
     """InputError unless ``x`` is None or has the shape ``sizes``; ``dims`` names them: ``"batch, time, channels"``."""
-    if x is not None and tuple(x.shape) != sizes:
+    if x is not None and x.shape != sizes:
         raise InputError(
             f"{op}: {name} has shape {tuple(x.shape)}, expected ({dims}) = {sizes}; bring it to that shape"
         )

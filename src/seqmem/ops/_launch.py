@@ -117,3 +117,8 @@ def launch(
         _run(factory, constants, 1, *arguments, tasks)
     finally:
         _region.release()
+
+
+def run_serially(factory: Callable[..., Callable[..., None]], *arguments: Any) -> None:
+    """Run the kernel that ``factory(parallel)`` makes on this thread."""
+    _run(factory, (), 0, *arguments)

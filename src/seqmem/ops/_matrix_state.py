@@ -13,7 +13,7 @@ from seqmem.ops._dispatch import COMPUTED_IN_FLOAT32
 
 
 def _expect(op: str, name: str, x: Tensor, shape: tuple[int, ...], axes: str) -> None:
-    if tuple(x.shape) != shape:
+    if x.shape != shape:
         raise InputError(f"{op}: {name} has shape {tuple(x.shape)}, expected {axes} = {shape}")
 
 

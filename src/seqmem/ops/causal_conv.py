@@ -55,7 +55,11 @@ def causal_conv(
     expect_shape("causal_conv", "state", state, "batch, kernel - 1, channels", batch, kernel - 1, channels)
     expect_flags("causal_conv", "mask", mask, batch, time)
     expect_flags("causal_conv", "reset", reset, batch, time)
-    path = choose("causal_conv", backend, time, x, weight, bias, state)
+    path = choose("causal_conv", backend, time, x, weight, bias, state, mask)  # a mask: not "step"
+    if path == "step":
+        from seqmem.ops._step import conv_step
+
+        return conv_step(x, weight, bias, state, reset)
     out, dtype = x.dtype, computed_in(common_dtype("causal_conv", x, weight, bias, state))
     x, weight = x.to(dtype), weight.to(dtype)
     bias = x.new_zeros(channels) if bias is None else bias.to(dtype)

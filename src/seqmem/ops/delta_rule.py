@@ -49,9 +49,13 @@ def delta_rule(
     check_shapes("delta_rule", q, k, v, s0, reset)
     check_gate("delta_rule", "beta", beta, q)
     check_gate("delta_rule", "g", g, q)
+    path = choose("delta_rule", backend, q.shape[1], q, k, v, beta, g, s0)
+    if path == "step":
+        from seqmem.ops._step import matrix_step
+
+        return matrix_step(q, k, v, g, beta, s0, reset)
     dtype = compute_dtype(q, k, v, beta, g, s0)
     out_dtype = v.dtype
-    path = choose("delta_rule", backend, q.shape[1], q, k, v, beta, g, s0)
     s0 = empty_state(q, v, dtype) if s0 is None else s0.to(dtype)
     q, k, v, beta = q.to(dtype), k.to(dtype), v.to(dtype), beta.to(dtype)
     g = None if g is None else g.to(dtype)

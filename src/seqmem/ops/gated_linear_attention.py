@@ -44,9 +44,13 @@ def gated_linear_attention(
     """
     check_shapes("gated_linear_attention", q, k, v, s0, reset)
     check_gate("gated_linear_attention", "g", g, q, per_key=True)
+    path = choose("gated_linear_attention", backend, q.shape[1], q, k, v, g, s0)
+    if path == "step":
+        from seqmem.ops._step import matrix_step
+
+        return matrix_step(q, k, v, g, None, s0, reset)
     dtype = compute_dtype(q, k, v, g, s0)
     out_dtype = v.dtype
-    path = choose("gated_linear_attention", backend, q.shape[1], q, k, v, g, s0)
     s0 = empty_state(q, v, dtype) if s0 is None else s0.to(dtype)
     q, k, v, g = q.to(dtype), k.to(dtype), v.to(dtype), g.to(dtype)
     if path == "reference":

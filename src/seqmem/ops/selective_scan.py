@@ -55,8 +55,12 @@ def selective_scan(
     expect_shape("selective_scan", "C", C, "batch, time, state", batch, time, state)
     expect_shape("selective_scan", "h0", h0, "batch, channels, state", batch, channels, state)
     expect_flags("selective_scan", "reset", reset, batch, time)
-    out, dtype = u.dtype, computed_in(common_dtype("selective_scan", u, dt, A, B, C, h0))
     path = choose("selective_scan", backend, time, u, dt, A, B, C, h0)
+    if path == "step":
+        from seqmem.ops._step import selective_step
+
+        return selective_step(u, dt, A, B, C, h0, reset)
+    out, dtype = u.dtype, computed_in(common_dtype("selective_scan", u, dt, A, B, C, h0))
     u, dt, A, B, C = (x.to(dtype) for x in (u, dt, A, B, C))
     h0 = u.new_zeros(batch, channels, state) if h0 is None else h0.to(dtype)
     if path == "numba" and u.numel() * state > 0:

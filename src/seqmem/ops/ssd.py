@@ -46,9 +46,13 @@ def ssd(
     """
     check_shapes("ssd", q, k, v, s0, reset)
     check_gate("ssd", "g", g, q)
+    path = choose("ssd", backend, q.shape[1], q, k, v, g, s0)
+    if path == "step":
+        from seqmem.ops._step import matrix_step
+
+        return matrix_step(q, k, v, g, None, s0, reset)
     dtype = compute_dtype(q, k, v, g, s0)
     out_dtype = v.dtype
-    path = choose("ssd", backend, q.shape[1], q, k, v, g, s0)
     s0 = empty_state(q, v, dtype) if s0 is None else s0.to(dtype)
     g = q.new_zeros(q.shape[:3], dtype=dtype) if g is None else g.to(dtype)
     q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
