@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
+from seqmem.errors import InputError
 from seqmem.ops import gated_linear_attention
+from seqmem.ops.gated_linear_attention import gated_linear_attention_reference
 
 
 def test_equals_its_attention_matrix(generator: torch.Generator) -> None:
@@ -40,3 +43,32 @@ def test_equals_the_loop_of_flash_linear_attention(generator: torch.Generator) -
     o, s = gated_linear_attention(q * 16**-0.5, k, v, g, s0, backend="numba")
     torch.testing.assert_close(o, expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(s, state, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("time", [1, 6])
+@pytest.mark.parametrize("with_reset", [False, True])
+def test_bonus_of_the_present_position(time, with_reset, generator) -> None:
+    """Outputs, final state and every gradient, against the loop that reads before it decays."""
+
+    def normal(*sizes: int) -> Tensor:
+        return torch.randn(*sizes, generator=generator, dtype=torch.float64).requires_grad_()
+
+    q, k, v, s0, bonus = (
+        normal(2, time, 2, 3),
+        normal(2, time, 2, 3),
+        normal(2, time, 2, 4),
+        normal(2, 2, 3, 4),
+        normal(2, 3),
+    )
+    g = normal(2, time, 2, 3)
+    reset = torch.tensor([[0, 0, 0, 1, 0, 0], [1, 0, 0, 0, 0, 1]]).bool()[:, :time] if with_reset else None
+    got = gated_linear_attention(q, k, v, -g.abs(), s0, bonus=bonus, reset=reset)
+    expected = gated_linear_attention_reference(q, k, v, -g.abs(), s0, reset, bonus)
+    inputs = (q, k, v, g, s0, bonus)
+    given = [torch.randn(x.shape, generator=generator, dtype=x.dtype) for x in expected]
+    torch.testing.assert_close(got, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(got, inputs, given), torch.autograd.grad(expected, inputs, given), rtol=1e-9, atol=1e-9
+    )
+    with pytest.raises(InputError, match="bonus has shape"):
+        gated_linear_attention(q, k, v, g, bonus=bonus[0])

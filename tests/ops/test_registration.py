@@ -4,10 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqmem.ops import causal_conv, linear_scan, selective_scan
+from seqmem.ops import causal_conv, linear_scan, running_softmax, selective_scan, wkv
 from seqmem.ops._causal_conv_numba import convolve
 from seqmem.ops._linear_scan_numba import scan as diagonal
+from seqmem.ops._running_softmax_numba import scan as softmax
 from seqmem.ops._selective_scan_numba import scan as selective
+from seqmem.ops._wkv_numba import scan as weighted
 
 CHECKS = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_static")
 
@@ -24,13 +26,15 @@ def test_operators_keep_their_promises() -> None:
         (diagonal, (x, x.mT.contiguous().mT, h0, reset, False)),
         (diagonal, (x, x, h0, None, True)),
         (selective, (x, x, A, B, B, state, reset, True)),
+        (softmax, (x, _random(2, 5, 3, 4), h0, h0, _random(2, 3, 4), reset)),
+        (weighted, (x, x, -A[:, 0].detach(), A[:, 1], h0, h0, h0, reset)),
         (convolve, (x, _random(3, 4), h0[0], _random(2, 3, 3), None)),
     ]
     for op, inputs in calls:
         torch.library.opcheck(op, inputs, test_utils=CHECKS)
 
 
-@pytest.mark.parametrize("op", ["linear_scan", "selective_scan", "causal_conv"])
+@pytest.mark.parametrize("op", ["linear_scan", "selective_scan", "causal_conv", "running_softmax", "wkv"])
 def test_compiles_into_one_graph(op: str) -> None:
     x, A, B, weight = _random(2, 5, 3), _random(3, 2), _random(2, 5, 2), _random(3, 4)
 
@@ -39,9 +43,11 @@ def test_compiles_into_one_graph(op: str) -> None:
             "linear_scan": lambda: linear_scan(x, x.sin(), log=True),
             "selective_scan": lambda: selective_scan(x, x, -A, B, B),
             "causal_conv": lambda: causal_conv(x, weight),
+            "running_softmax": lambda: running_softmax(x, x[..., None].sin()),
+            "wkv": lambda: wkv(x, x.sin(), -A[:, 0], A[:, 1]),
         }[op]
         y, final = call()
-        return y.square().sum() + final.sum()
+        return y.square().sum() + (final if isinstance(final, Tensor) else final[2]).sum()
 
     compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
     got, expected = compiled(x), loss(x)

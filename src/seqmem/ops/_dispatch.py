@@ -31,6 +31,16 @@ KERNEL_DTYPES = (torch.float32, torch.float64)
 COMPLEX_DTYPES = (torch.complex64, torch.complex128)  # linear_scan alone has kernels for them
 ONE_STEP = "reference (one step)"
 DECODING = "step (one step without gradients: a kernel on addresses)"
+OPS = (
+    "causal_conv",
+    "delta_rule",
+    "gated_linear_attention",
+    "linear_scan",
+    "running_softmax",
+    "selective_scan",
+    "ssd",
+    "wkv",
+)
 STEPS = ("causal_conv", "delta_rule", "gated_linear_attention", "selective_scan", "ssd")  # ops with such a kernel
 
 # op -> the path its most recent call took and why; `explain()` shows it
@@ -122,5 +132,4 @@ def explain() -> dict[str, str]:
     """For each op: the path that its most recent call in this process took, and why; else what would be taken."""
     missing = numba_missing()
     default = "numba (CPU tensors)" if missing is None else f"reference ({missing})"
-    names = ("causal_conv", "delta_rule", "gated_linear_attention", "linear_scan", "selective_scan", "ssd")
-    return {name: _last_path.get(name, f"not called yet; would take {default}") for name in names}
+    return {name: _last_path.get(name, f"not called yet; would take {default}") for name in OPS}

@@ -1,0 +1,157 @@
+"""Numba kernels of the running softmax; one task is one head of one row.
+
+With m_t the largest score so far, u_t = sum_j exp(s_j - m_t), w_t = sum_j exp(s_j - m_t) v_j and o_t = w_t / u_t:
+    A_t = exp(m_{t-1} - m_t)      e_t = exp(s_t - m_t)      u_t = A_t u_{t-1} + e_t      w_t = A_t w_{t-1} + e_t v_t
+Backward, with G_t and d_t the gradients of w_t and -u_t at a fixed m_t:
+    G_t = A_{t+1} G_{t+1} + do_t / u_t      d_t = A_{t+1} d_{t+1} + <do_t, o_t> / u_t
+    dv_t = e_t G_t      ds_t = e_t (<G_t, v_t> - d_t)
+Only the final state knows m itself: what is left of its gradient, dm - u du - <w, dw>, belongs to the largest score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit, prange
+from torch import Tensor
+
+from seqmem.ops._arrays import array, empty, flags, refuse_vmap
+from seqmem.ops._launch import jit, launch
+from seqmem.ops._math import exp
+
+
+@njit(inline="always")
+def weight(score, top):  # type: ignore[no-untyped-def]
+    """exp(score - top), 0 for a score of -inf, also where ``top`` is -inf too."""
+    return exp(score) if score == -np.inf else exp(score - top)
+
+
+def make_forward(parallel: int) -> Callable[..., None]:
+    @jit(parallel)
+    def forward(s, v, m0, u0, w0, reset, o, m, u, w, tasks):  # type: ignore[no-untyped-def]
+        time, heads, value = v.shape[1], v.shape[2], v.shape[3]
+        nothing, zero, one = s.dtype.type(-np.inf), s.dtype.type(0), s.dtype.type(1)
+        for task in prange(tasks):
+            i, h = task // heads, task % heads
+            wt = w[i, h]
+            wt[:] = w0[i, h]
+            top, total = m0[i, h], u0[i, h]
+            for t in range(time):
+                if reset.shape[0] > 0 and reset[i, t] > 0:
+                    top, total = nothing, zero
+                    for c in range(value):
+                        wt[c] = zero
+                score = s[i, t, h]
+                largest = top if top > score else score
+                keep, write = weight(top, largest), weight(score, largest)
+                top, total = largest, keep * total + write
+                m[i, t, h], u[i, t, h] = top, total
+                share = zero if total == zero else one / total
+                vt, ot = v[i, t, h], o[i, t, h]
+                for c in range(vt.shape[0]):
+                    wt[c] = keep * wt[c] + write * vt[c]
+                    ot[c] = wt[c] * share
+
+    return forward
+
+
+def make_backward(parallel: int) -> Callable[..., None]:
+    @jit(parallel)
+    def backward(s, v, m0, u0, w0, reset, o, m, u, w, do, dm, du, dw, ds, dv, dm0, du0, dw0, tasks):  # type: ignore[no-untyped-def]
+        time, heads, value = v.shape[1], v.shape[2], v.shape[3]
+        nothing, zero, one = s.dtype.type(-np.inf), s.dtype.type(0), s.dtype.type(1)
+        for task in prange(tasks):
+            i, h = task // heads, task % heads
+            G = dw0[i, h]
+            G[:] = dw[i, h]
+            d, rest = -du[i, h], dm[i, h] - u[i, time - 1, h] * du[i, h]
+            for c in range(value):
+                rest -= w[i, h, c] * dw[i, h, c]
+            largest = m[i, time - 1, h]  # of the final state: the one that saw it first takes ``rest``
+            for t in range(time - 1, -1, -1):
+                vt, ot, dot, dvt = v[i, t, h], o[i, t, h], do[i, t, h], dv[i, t, h]
+                share = zero if u[i, t, h] == zero else one / u[i, t, h]
+                write = weight(s[i, t, h], m[i, t, h])
+                along, through = zero, zero  # <G, v>, <do, o>
+                for c in range(vt.shape[0]):
+                    G[c] += dot[c] * share
+                    along += G[c] * vt[c]
+                    through += dot[c] * ot[c]
+                    dvt[c] = write * G[c]
+                d += through * share
+                ds[i, t, h] = write * (along - d)
+
+                fresh = reset.shape[0] > 0 and reset[i, t] > 0
+                before = nothing if fresh else (m[i, t - 1, h] if t > 0 else m0[i, h])
+                if m[i, t, h] == largest and before < largest:
+                    ds[i, t, h] += rest
+                    rest = zero
+                keep = weight(before, m[i, t, h])
+                d *= keep
+                for c in range(value):
+                    G[c] *= keep
+                if fresh:
+                    rest = zero  # the state before is forgotten
+            du0[i, h] = -d
+            for c in range(value):
+                rest += w0[i, h, c] * G[c]
+            dm0[i, h] = rest - u0[i, h] * d
+
+    return backward
+
+
+@torch.library.custom_op("seqmem::running_softmax", mutates_args=())
+def scan(
+    s: Tensor, v: Tensor, m0: Tensor, u0: Tensor, w0: Tensor, reset: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """(o, the final m, u and w, and m and u at every step (batch, time, heads)); all inputs of one dtype."""
+    o, m, u, w = empty(v, s, s, w0)
+    given = [array(x) for x in (s, v, m0, u0, w0)]
+    launch(make_forward, (), v.shape[0] * v.shape[2], *given, flags(reset), *[array(x) for x in (o, m, u, w)])
+    return o, m[:, -1].clone(), u[:, -1].clone(), w, m, u
+
+
+@torch.library.custom_op("seqmem::running_softmax_backward", mutates_args=())
+def scan_backward(
+    s: Tensor,
+    v: Tensor,
+    m0: Tensor,
+    u0: Tensor,
+    w0: Tensor,
+    reset: Tensor | None,
+    o: Tensor,
+    m: Tensor,
+    u: Tensor,
+    w: Tensor,
+    do: Tensor | None,
+    dm: Tensor | None,
+    du: Tensor | None,
+    dw: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of s, v, m0, u0 and w0."""
+    gradients = [torch.zeros_like(x) if dx is None else dx for x, dx in ((o, do), (m0, dm), (u0, du), (w0, dw))]
+    results = empty(s, v, m0, u0, w0)
+    given = [array(x) for x in (s, v, m0, u0, w0)]
+    known = [array(x) for x in (o, m, u, w, *gradients, *results)]
+    launch(make_backward, (), v.shape[0] * v.shape[2], *given, flags(reset), *known)
+    return results  # type: ignore[return-value]
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    o, _, _, w, m, u = output
+    ctx.save_for_backward(*inputs, o, m, u, w)
+    ctx.set_materialize_grads(False)
+    ctx.mark_non_differentiable(m, u)
+
+
+def _gradient(ctx: Any, do: Tensor | None, dm: Tensor | None, du: Tensor | None, dw: Tensor | None, *_: Any) -> Any:
+    return *scan_backward(*ctx.saved_tensors, do, dm, du, dw), None
+
+
+scan.register_fake(lambda s, v, m0, u0, w0, reset: empty(v, m0, u0, w0, s, s))
+scan_backward.register_fake(lambda s, v, m0, u0, w0, *_: empty(s, v, m0, u0, w0))
+scan.register_autograd(_gradient, setup_context=_remember)
+scan.register_vmap(refuse_vmap("running_softmax"))
