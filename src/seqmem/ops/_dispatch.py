@@ -35,6 +35,7 @@ OPS = (
     "causal_conv",
     "delta_rule",
     "gated_linear_attention",
+    "generalized_delta_rule",
     "linear_scan",
     "running_softmax",
     "selective_scan",
