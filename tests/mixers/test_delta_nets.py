@@ -11,9 +11,9 @@ from transformers.models.qwen3_next.modeling_qwen3_next import (
 )
 
 from seqmem.mixers._matrix_memory import explicit_attention, write_and_read
-from seqmem.mixers._shared import decay_matrix
 from seqmem.mixers.delta_net import DeltaNet
 from seqmem.mixers.gated_delta_net import GatedDeltaNet
+from seqmem.ops._decay import decay_matrix
 from seqmem.ops.delta_rule import delta_rule_reference
 from seqmem.ops.ssd import ssd_reference
 

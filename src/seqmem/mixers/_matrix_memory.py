@@ -13,8 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seqmem.mixers._shared import decay_matrix
 from seqmem.ops import delta_rule, ssd
+from seqmem.ops._decay import decay_matrix
 from seqmem.ops._matrix_state import compute_dtype
 
 CHUNK = 64

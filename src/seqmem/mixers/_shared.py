@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from seqmem.errors import InputError
 from seqmem.mixers._packing import check_state
 from seqmem.ops import causal_conv
+from seqmem.ops._decay import decay_matrix
 
 if TYPE_CHECKING:
     from seqmem.mixers.base import Mixer
@@ -92,19 +93,6 @@ class ShortConv(nn.Module):
         weights.
         """
         return causal_conv(x.to(self.weight.dtype), self.weight, self.bias, state, mask=mask, reset=reset)
-
-
-def decay_matrix(log_decay: Tensor) -> Tensor:
-    """(..., time) -> (..., time, time): what is left at t of one written at j,  exp(g_{j+1} + ... + g_t) for j <= t,
-    else 0.
-
-    Every sum is taken on its own, not as a difference of two long sums, so that nothing cancels; g = -inf forgets
-    everything.
-    """
-    time = log_decay.shape[-1]
-    below = torch.ones(time, time, dtype=torch.bool, device=log_decay.device).tril(-1)
-    terms = log_decay[..., :, None].masked_fill(~below, 0)  # (..., t, j): g_t where j < t
-    return terms.cumsum(-2).exp().tril()
 
 
 def diagonal_attention(log_decay: Tensor, write: Tensor, reset: Tensor | None) -> Tensor:

@@ -36,9 +36,12 @@ OPS = (
     "delta_rule",
     "gated_linear_attention",
     "generalized_delta_rule",
+    "gru",
     "linear_scan",
+    "lstm",
     "running_softmax",
     "selective_scan",
+    "slstm",
     "ssd",
     "wkv",
 )

@@ -1,0 +1,187 @@
+"""A memory that learns while it reads: its weights W are trained, token by token, to map keys to values.
+
+With l_t(W) = |f(k_t; W) - v_t|^2 / 2 and W_c the weights at the beginning of the present chunk:
+    S_t = eta_t S_{t-1} - theta_t grad l_t(W_c)      W_t = (1 - alpha_t) W_{t-1} + S_t      y_t = f(q_t; W_t)
+
+Taking the gradients of a whole chunk at W_c makes the chunk a few matrix products; with chunk = 1 every token sees the
+weights that the token before it left. f is linear, x W, or a perceptron with one hidden layer, silu(x W1) W2.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seqmem.errors import InputError
+from seqmem.ops._decay import decay_matrix
+from seqmem.ops._inputs import common_dtype, computed_in, expect_flags, expect_shape
+
+Weights = tuple[Tensor, ...]
+
+
+class MemoryState(NamedTuple):
+    """weights, momentum and anchor (the weights at the chunk's beginning): tuples of (batch, heads, in, out), one per
+    layer of f. position: (batch,) int64, tokens of the present chunk that were read."""
+
+    weights: Weights
+    momentum: Weights
+    anchor: Weights
+    position: Tensor
+
+
+class _Mixing(NamedTuple):
+    """How the weights at t follow from those before a piece, and from what its tokens write."""
+
+    kept: Tensor  # (batch, heads, time, 1): of W
+    carried: Tensor  # (batch, heads, time, 1): of S
+    written: Tensor  # (batch, heads, time, time): of token j's step
+
+
+def memory_update(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rate: Tensor,
+    weights: Weights,
+    state: MemoryState | None = None,
+    *,
+    momentum: Tensor | None = None,
+    forget: Tensor | None = None,
+    chunk: int = 16,
+    mask: Tensor | None = None,
+    reset: Tensor | None = None,
+) -> tuple[Tensor, MemoryState]:
+    """The neural memory of Titans (Titans: Learning to Memorize at Test Time, 2024, arXiv 2501.00663); without
+    momentum and forgetting TTT-linear's (Learning to (Learn at Test Time), 2024, arXiv 2407.04620).
+
+    q, k: (batch, time, heads, key); v: (batch, time, heads, value); rate: theta (batch, time, heads), >= 0; momentum:
+    eta, forget: alpha, (batch, time, heads) in [0, 1], default 0. weights: what the memory begins with, ``(W,)`` of
+    (heads, key, value), or ``(W1, W2)`` of (heads, key, inner) and (heads, inner, value). state: what an earlier call
+    returned, with the same ``chunk``. chunk: tokens whose gradients are taken at the same weights. mask: (batch, time)
+    bool, False at padding, which is skipped (its y is unspecified); reset: (batch, time) bool, True begins anew, with
+    ``weights``, no momentum and a new chunk. bfloat16 and float16 are computed in float32.
+    Returns (y (batch, time, heads, value) in v's dtype, state). Any cut of the sequence gives the same.
+
+    Plain PyTorch on any device: a loop over chunks, not over time. Memory and time are linear in length.
+    """
+    if q.dim() != 4 or q.shape[1] < 1:
+        raise InputError(f"memory_update: q has shape {tuple(q.shape)}, expected (batch, time >= 1, heads, key)")
+    (batch, time, heads, key), value = q.shape, v.shape[-1]
+    expect_shape("memory_update", "k", k, "batch, time, heads, key", batch, time, heads, key)
+    expect_shape("memory_update", "v", v, "batch, time, heads, value", batch, time, heads, value)
+    for name, x in (("rate", rate), ("momentum", momentum), ("forget", forget)):
+        expect_shape("memory_update", name, x, "batch, time, heads", batch, time, heads)
+    sizes = [tuple(w.shape) for w in weights]
+    inner = sizes[0][-1] if sizes else 0
+    wanted = [(heads, key, value)] if len(sizes) == 1 else [(heads, key, inner), (heads, inner, value)]
+    if sizes != wanted:
+        raise InputError(
+            f"memory_update: weights have shapes {sizes}, expected [({heads}, {key}, {value})] or "
+            f"[({heads}, {key}, inner), ({heads}, inner, {value})]"
+        )
+    if chunk < 1:
+        raise InputError(f"memory_update: chunk is {chunk}, expected at least 1")
+    expect_flags("memory_update", "mask", mask, batch, time)
+    expect_flags("memory_update", "reset", reset, batch, time)
+
+    out, dtype = v.dtype, computed_in(common_dtype("memory_update", q, k, v, rate, momentum, forget, *weights))
+    q, k, v, rate = (x.to(dtype).transpose(1, 2) for x in (q, k, v, rate))  # (batch, heads, time, ...)
+    zero = torch.zeros_like(rate)
+    eta, alpha = (zero if x is None else x.to(dtype).transpose(1, 2) for x in (momentum, forget))
+    if mask is not None:
+        real = mask[:, None]
+        rate, eta, alpha = rate.where(real, 0), eta.where(real, 1), alpha.where(real, 0)
+    begin = tuple(w.to(dtype).expand(batch, *w.shape) for w in weights)
+    if state is None:
+        nothing = tuple(torch.zeros_like(w) for w in begin)
+        state = MemoryState(begin, nothing, begin, torch.zeros(batch, dtype=torch.long, device=q.device))
+
+    outputs, (now, speed, anchor, position) = [], state
+    cuts, starts, position = _pieces(position, time, chunk, mask, reset)
+    for start, stop in pairwise(cuts):
+        t = slice(start, stop)
+        if reset is not None:
+            fresh = reset[:, start, None, None, None]
+            now = tuple(torch.where(fresh, b, w) for b, w in zip(begin, now, strict=True))
+            speed = tuple(s.masked_fill(fresh, 0) for s in speed)
+        new = starts[:, start, None, None, None]
+        anchor = tuple(torch.where(new, w, a) for w, a in zip(now, anchor, strict=True))
+        y, now, speed = _piece(
+            q[:, :, t], k[:, :, t], v[:, :, t], rate[:, :, t], eta[:, :, t], alpha[:, :, t], now, speed, anchor,
+            None if mask is None else mask[:, t],
+        )  # fmt: skip
+        outputs.append(y)
+    y = torch.cat(outputs, 2).transpose(1, 2)
+    return y.to(out), MemoryState(now, speed, anchor, position)
+
+
+def _pieces(
+    position: Tensor, time: int, chunk: int, mask: Tensor | None, reset: Tensor | None
+) -> tuple[list[int], Tensor, Tensor]:
+    """Where to cut so that in every piece each row stays within one chunk, 0 and ``time`` included; (batch, time) bool,
+    where a row's chunk begins; and the position to go on from."""
+    real = torch.ones(len(position), time, dtype=torch.bool, device=position.device) if mask is None else mask
+    read = real.long().cumsum(1)
+    before = position[:, None] + read - real.long()  # tokens read, in this chunk and since
+    if reset is not None:
+        origin = torch.where(reset, before, 0).cummax(1).values  # `before` never falls
+        seen = reset.long().cumsum(1) > 0
+        before = torch.where(seen, before - origin, before)
+    place = before % chunk
+    starts = real & (place == 0)
+    if reset is not None:
+        starts = starts | reset
+    cuts = starts.any(0)
+    cuts[0] = True
+    after = before[:, -1] + real[:, -1].long()
+    return [*cuts.nonzero().flatten().tolist(), time], starts, after
+
+
+def _piece(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rate: Tensor,
+    eta: Tensor,
+    alpha: Tensor,
+    now: Weights,
+    speed: Weights,
+    anchor: Weights,
+    real: Tensor | None,
+) -> tuple[Tensor, Weights, Weights]:
+    """(y, weights, momentum) after tokens (batch, heads, time, ...) whose gradients are all taken at ``anchor``; real:
+    (batch, time) bool, False at padding, where S is not added to W."""
+    keeps, carries = torch.log1p(-alpha), eta.log()
+    keep, carry = decay_matrix(keeps), decay_matrix(carries)
+    keep = keep if real is None else keep * real[:, None, None]
+    # W_t = kept_t W + sum_i keep_ti S_i  and  S_i = (eta_1 ... eta_i) S + sum_j carry_ij (step of j)
+    since = carries.cumsum(-1).exp()[..., None]
+    mixing = _Mixing(keeps.cumsum(-1).exp()[..., None], keep @ since, keep @ carry)
+    if len(now) == 1:
+        error = k @ anchor[0] - v
+        steps = [(k, -rate[..., None] * error)]
+        y = _read(q, k, steps[0][1], now[0], speed[0], mixing)
+    else:
+        reached = k @ anchor[0]  # (batch, heads, time, inner)
+        hidden = F.silu(reached)
+        error = hidden @ anchor[1] - v
+        gate = torch.sigmoid(reached)
+        back = (error @ anchor[1].mT) * gate * (1 + reached * (1 - gate))  # silu'
+        steps = [(k, -rate[..., None] * back), (hidden, -rate[..., None] * error)]
+        asked = F.silu(_read(q, k, steps[0][1], now[0], speed[0], mixing))
+        y = _read(asked, hidden, steps[1][1], now[1], speed[1], mixing)
+    last_w, last_s = mixing.written[..., -1, :, None], carry[..., -1, :, None]
+    kept, carried, whole = mixing.kept[..., -1:, :], mixing.carried[..., -1:, :], since[..., -1:, :]
+    weights = tuple(
+        kept * w + carried * s + (last_w * x).mT @ u for w, s, (x, u) in zip(now, speed, steps, strict=True)
+    )
+    return y, weights, tuple(whole * s + (last_s * x).mT @ u for s, (x, u) in zip(speed, steps, strict=True))
+
+
+def _read(q: Tensor, k: Tensor, step: Tensor, weights: Tensor, speed: Tensor, mixing: _Mixing) -> Tensor:
+    """q_t W_t for every t, where token j's step is the outer product of k_j and ``step`` j."""
+    return mixing.kept * (q @ weights) + mixing.carried * (q @ speed) + (q @ k.mT * mixing.written) @ step
