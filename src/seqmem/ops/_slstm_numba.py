@@ -199,7 +199,7 @@ def _gradient(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
 def _(x: Tensor, weight: Tensor, h0: Tensor, c0: Tensor, n0: Tensor, m0: Tensor, *_: Any) -> tuple[Tensor, ...]:
     batch, time, heads, _, head = x.shape
     y = x.new_empty(time, batch, heads, head).transpose(0, 1)
-    over = [x.new_empty(time + 1, batch, heads, head) for _ in range(4)]
+    over = [x.new_empty(time + 1, batch, heads, head) for _part in range(4)]
     return y, *empty(h0, c0, n0, m0), x.new_empty(time, batch, heads, 4, head), *over
 
 
