@@ -54,11 +54,6 @@ def result_of(
     }
 
 
-def is_result(value: Any) -> bool:
-    """Whether a JSON value is a whole record."""
-    return isinstance(value, dict) and value.keys() >= Result.__annotations__.keys()
-
-
 @functools.cache
 def _installed() -> dict[str, str]:
     found = {"seqmem": seqmem.__version__, "python": platform.python_version()}
