@@ -15,8 +15,8 @@ Kind = Literal["queued", "reused", "started", "step", "busy", "retried", "finish
 class Event:
     """``queued``: known, before anything runs. ``reused``: its result was in the store. ``started``: a worker has it.
     ``step``: where it is, with a few words about it. ``busy``: another process is at work on it; it is asked for again
-    later. ``retried``: its worker died (``detail`` says how), another goes on from the checkpoint. ``finished``: with its
-    result, whatever the status."""
+    later. ``retried``: its worker died (``detail`` says how), another goes on from the checkpoint. ``finished``: with
+    its result, whatever the status."""
 
     kind: Kind
     job: Job[Any]

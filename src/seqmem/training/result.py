@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import platform
-from typing import Any
 
 import seqmem
 from seqmem.training.experiment import Experiment
