@@ -46,7 +46,7 @@ def test_workers_die_fail_and_carry_on(tmp_path: Path, monkeypatch: pytest.Monke
 
     assert (tmp_path / "diary").read_text() == "x"
     retried = [event for event in events if event.kind == "retried"]
-    assert [event.experiment.hash for event in retried] == [deadly.hash]
+    assert [event.job.hash for event in retried] == [deadly.hash]
     assert "SIGKILL" in retried[0].detail
     monkeypatch.delenv("SEQMEM_TEST_DEATHS")
     for one in (deadly, noisy, good):
@@ -57,7 +57,7 @@ def test_workers_die_fail_and_carry_on(tmp_path: Path, monkeypatch: pytest.Monke
     assert (found[broken.hash]["status"], found[broken.hash]["metrics"]) == ("failed", None)
     assert found[broken.hash]["status_detail"].startswith("RuntimeError: two lines of trouble (see ")
     assert "raise RuntimeError" in (store.folder(broken) / "traceback.txt").read_text()
-    assert {e.experiment.hash for e in events if e.kind == "finished"} == found.keys()
+    assert {e.job.hash for e in events if e.kind == "finished"} == found.keys()
 
 
 def test_an_experiment_that_kills_twice_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

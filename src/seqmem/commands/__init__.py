@@ -3,11 +3,13 @@ the exit code. They import what they need when they run, so that ``seqmem --help
 
 from __future__ import annotations
 
-from seqmem.commands import check, compare, mixers, tasks
+from seqmem.commands import check, compare, mixers, papers, reproduce, tasks
 
 COMMANDS = {
     "compare": compare,
     "check": check,
     "mixers": mixers,
     "tasks": tasks,
+    "papers": papers,
+    "reproduce": reproduce,
 }

@@ -163,7 +163,7 @@ def scan_backward(
     dm: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradients of x, weight, h0, c0, n0 and m0."""
-    time, batch, heads, head = h.shape[0] - 1, h.shape[1], h.shape[2], h.shape[3]
+    time, batch, heads, head = h.shape[0] - 1, *h.shape[1:]
     dy = h.new_zeros(time, batch, heads, head) if dy is None else dy.transpose(0, 1).contiguous()
     dh, dc, dn, dm = (torch.zeros_like(h[0]) if d is None else d.clone().contiguous() for d in (dh, dc, dn, dm))
     rest = (dm - c[-1] * dc - n[-1] * dn).contiguous()
@@ -199,8 +199,8 @@ def _gradient(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
 def _(x: Tensor, weight: Tensor, h0: Tensor, c0: Tensor, n0: Tensor, m0: Tensor, *_: Any) -> tuple[Tensor, ...]:
     batch, time, heads, _, head = x.shape
     y = x.new_empty(time, batch, heads, head).transpose(0, 1)
-    over = [x.new_empty(time + 1, batch, heads, head) for _part in range(4)]
-    return y, *empty(h0, c0, n0, m0), x.new_empty(time, batch, heads, 4, head), *over
+    over = x.new_empty(4, time + 1, batch, heads, head).unbind()
+    return y, *empty(h0, c0, n0, m0), x.new_empty(time, batch, heads, 4, head), *(part.clone() for part in over)
 
 
 @scan_backward.register_fake

@@ -5,26 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import Any
 
-import jinja2
 import yaml
 
 from seqmem.report import plots
 from seqmem.report.findings import findings, label_of, listed
 from seqmem.report.format import bytes_text, short_number
+from seqmem.report.page import LIGHT, render
 from seqmem.report.plots import Point, Series
-
-# twelve hues that stay apart on white and on near-black, the first six as far apart as can be
-LIGHT = (
-    "#0b62c4", "#d1495b", "#2e8b57", "#e08e0b", "#7b4fc9", "#0f8b9d",
-    "#8a5a2b", "#c2379a", "#5f7a1f", "#4a5a6a", "#b8860b", "#3949ab",
-)  # fmt: skip
-DARK = (
-    "#5aa9ff", "#ff7b8a", "#59c98b", "#ffb84d", "#b396ff", "#4fc6d8",
-    "#d09a63", "#f07ccd", "#a6c452", "#a3b3c4", "#e0b84a", "#8c9eff",
-)  # fmt: skip
 
 
 def compare_page(
@@ -42,17 +31,11 @@ def compare_page(
     "constant" or "linear".
     """
     series = _series(summary, memory)
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(
-            lambda name: (resources.files("seqmem.report") / "templates" / name).read_text("utf-8")
-        ),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
     tasks = listed([task["name"] for task in summary["tasks"]])
     count = len(summary["mixers"])
     finished = sum(r["status"] in ("done", "solved") for r in results)
-    return environment.get_template("compare.html.jinja").render(
+    return render(
+        "compare.html.jinja",
         title=f"{count} memory mechanism{'s' if count > 1 else ''} on {tasks}",
         lead=f"{finished} of {len(results)} experiments finished. "
         "Figures are means over seeds; ± is the 95 % interval (Student's t).",
@@ -67,8 +50,6 @@ def compare_page(
         settings=settings_text(study),
         experiments=[_experiment(r, summary) for r in results],
         versions=json.dumps(results[0]["versions"] if results else {}, indent=2),
-        colours_light=LIGHT,
-        colours_dark=DARK,
         footer="Made by seqmem compare. "
         "The figures are in results.jsonl, the learning curves in curves.json, beside this page.",
     )

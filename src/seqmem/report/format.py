@@ -39,3 +39,8 @@ def short_with_interval(mean: float | None, interval: float | None) -> str:
     if mean is None or not math.isfinite(mean):
         return "–"
     return short_number(mean) if interval is None else f"{short_number(mean)} ± {short_number(interval)}"
+
+
+def interval_text(low: float | None, high: float | None) -> str:
+    """``0.91 to 0.94``; empty without an interval."""
+    return "" if low is None or high is None else f"{short_number(low)} to {short_number(high)}"

@@ -72,7 +72,8 @@ def run_study(
     interrupted = False
     curves_written = 0.0
     # seeds in the outer loop: a study stopped half-way has compared all mixers, on fewer seeds
-    running = run_all(sorted(experiments, key=lambda e: e.seed), store, workers, on_event)
+    by_seed: list[Experiment] = sorted(experiments, key=lambda e: e.seed)
+    running = run_all(by_seed, store, workers, on_event)
     _write_results(folder, experiments, results)
     try:
         for result in running:

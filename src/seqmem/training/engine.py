@@ -1,4 +1,4 @@
-"""Running many experiments: in this process, or on worker processes of this machine."""
+"""Running many jobs: in this process, or on worker processes of this machine."""
 
 from __future__ import annotations
 
@@ -13,22 +13,17 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import IO, TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import IO, Any, Generic
 
 from seqmem.errors import InputError
 from seqmem.training.events import Event, OnEvent
-from seqmem.training.experiment import Experiment
-from seqmem.training.result import result_of
-from seqmem.training.schema import Result
+from seqmem.training.job import Job, OnReached, R
 from seqmem.training.store import Busy, Store
-from seqmem.training.worker import run_experiment
-
-if TYPE_CHECKING:
-    from seqmem.training.loop import Progress
+from seqmem.training.worker import name_of, run_job
 
 COMMAND = [sys.executable, "-P", "-m", "seqmem.training.worker"]
-BUSY_SECONDS = 0.5  # between two questions whether another process has finished an experiment
+BUSY_SECONDS = 0.5  # between two questions whether another process has finished a job
 STOP_SECONDS = 10.0  # a worker told to stop writes a checkpoint after its step; after so long it is killed
 
 
@@ -41,69 +36,65 @@ def cores() -> int:
 
 
 def run_all(
-    experiments: Sequence[Experiment],
+    jobs: Sequence[Job[R]],
     store: Store,
     workers: int | None = None,
     on_event: OnEvent | None = None,
     checkpoint_seconds: float = 60.0,
-) -> Iterator[Result]:
-    """Every experiment's result, as they come. Those in the store are not run again.
+) -> Iterator[R]:
+    """Every job's result, as they come. Those in the store are not run again.
 
     workers: processes, by default one per core (see :func:`threads_of` for their threads); 0: in this process. An
-    exception in an experiment, or a worker that dies on it twice (the second one went on from the checkpoint), gives
+    exception in a job, or a worker that dies on it twice (the second one went on from the checkpoint), gives
     the status "failed"; the others go on. Closing the iterator, or a KeyboardInterrupt, stops the workers; what they
     were at can be resumed.
     """
     tell = on_event or (lambda _: None)
-    for experiment in experiments:
-        tell(Event("queued", experiment))
-    waiting: deque[Experiment] = deque()
-    for experiment in experiments:
-        found = store.result(experiment)
+    for job in jobs:
+        tell(Event("queued", job))
+    waiting: deque[Job[R]] = deque()
+    for job in jobs:
+        found = store.result(job)
         if found is None:
-            waiting.append(experiment)
+            waiting.append(job)
         else:
-            tell(Event("reused", experiment, result=found))
+            tell(Event("reused", job, result=found))
             yield found
     workers = min(cores() if workers is None else workers, len(waiting))
     if workers < 0:
         raise InputError(f"workers is {workers}, expected 0 (in this process) or more")
     if workers:
-        for experiment in waiting:
-            if experiment.mixer.startswith("__main__:"):
-                raise InputError(
-                    f"mixer '{experiment.mixer}' lives in a script or notebook, where worker processes cannot "
-                    "import it from; put the class into a module of its own, or use workers=0"
-                )
+        for obstacle in filter(None, (job.obstacle() for job in waiting)):
+            raise InputError(obstacle)
         yield from _Pool(waiting, store, workers, tell, checkpoint_seconds).run()
     else:
         yield from _run_here(waiting, store, tell, checkpoint_seconds)
 
 
-def _run_here(waiting: deque[Experiment], store: Store, tell: OnEvent, checkpoint_seconds: float) -> Iterator[Result]:
+def _run_here(waiting: deque[Job[R]], store: Store, tell: OnEvent, checkpoint_seconds: float) -> Iterator[R]:
     while waiting:
-        experiment = waiting.popleft()
-        tell(Event("started", experiment))
+        job = waiting.popleft()
+        tell(Event("started", job))
         try:
-            result = run_experiment(experiment, store, _reporter(experiment, tell), checkpoint_seconds)
+            result = run_job(job, store, _reporter(job, tell), checkpoint_seconds)
         except Busy:
-            tell(Event("busy", experiment))
-            waiting.append(experiment)
+            tell(Event("busy", job))
+            waiting.append(job)
             time.sleep(BUSY_SECONDS)
             continue
-        tell(Event("finished", experiment, result=result))
+        tell(Event("finished", job, result=result))
         yield result
 
 
-def _reporter(experiment: Experiment, tell: OnEvent) -> Callable[[Progress], None]:
-    return lambda now: tell(Event("step", experiment, now.step, now.loss, now.validation))
+def _reporter(job: Job[R], tell: OnEvent) -> OnReached:
+    return lambda now: tell(Event("step", job, *now))
 
 
 class _Worker:
     """A process, what it is at, and a thread that puts its answers into the pool's queue."""
 
     def __init__(self, setup: dict[str, Any], answers: Answers) -> None:
-        self.experiment: Experiment | None = None
+        self.job: Job[Any] | None = None
         self.ready = False
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -176,11 +167,11 @@ def threads_of(workers: int, width: int) -> int:
     return 1 if width < NARROW else max(1, cores() // workers)
 
 
-class _Pool:
-    """Hands the waiting experiments to workers until all have a result."""
+class _Pool(Generic[R]):
+    """Hands the waiting jobs to workers until all have a result."""
 
     def __init__(
-        self, waiting: deque[Experiment], store: Store, workers: int, tell: OnEvent, checkpoint_seconds: float
+        self, waiting: deque[Job[R]], store: Store, workers: int, tell: OnEvent, checkpoint_seconds: float
     ) -> None:
         self.waiting, self.tell = waiting, tell
         self.setup = {
@@ -191,13 +182,13 @@ class _Pool:
         }
         self.answers: Answers = queue.SimpleQueue()
         self.workers = [self._hire() for _ in range(workers)]
-        self.later: list[tuple[float, Experiment]] = []  # busy elsewhere: ask again at this time
-        self.deaths: dict[str, int] = {}  # by experiment
+        self.later: list[tuple[float, Job[R]]] = []  # busy elsewhere: ask again at this time
+        self.deaths: dict[str, int] = {}  # by job
         self.idle_deaths = 0
 
-    def run(self) -> Iterator[Result]:
+    def run(self) -> Iterator[R]:
         try:
-            while self.waiting or self.later or any(worker.experiment for worker in self.workers):
+            while self.waiting or self.later or any(worker.job for worker in self.workers):
                 self._hand_out()
                 try:
                     worker, answer = self.answers.get(timeout=BUSY_SECONDS)
@@ -214,51 +205,51 @@ class _Pool:
 
     def _hand_out(self) -> None:
         now = time.monotonic()
-        self.waiting.extend(experiment for due, experiment in self.later if due <= now)
-        self.later = [(due, experiment) for due, experiment in self.later if due > now]
+        self.waiting.extend(job for due, job in self.later if due <= now)
+        self.later = [(due, job) for due, job in self.later if due > now]
         for worker in self.workers:
-            if self.waiting and worker.ready and worker.experiment is None:
-                worker.experiment = self.waiting.popleft()
-                worker.send({"run": worker.experiment.model_dump(mode="json")})
-                self.tell(Event("started", worker.experiment))
+            if self.waiting and worker.ready and worker.job is None:
+                worker.job = self.waiting.popleft()
+                worker.send({"job": name_of(type(worker.job)), "run": worker.job.model_dump(mode="json")})
+                self.tell(Event("started", worker.job))
 
-    def _heard(self, worker: _Worker, answer: dict[str, Any]) -> Result | None:
+    def _heard(self, worker: _Worker, answer: dict[str, Any]) -> R | None:
         if "ready" in answer:
             worker.ready = True
             return None
-        experiment = worker.experiment
-        assert experiment is not None
+        job = worker.job
+        assert job is not None
         if "step" in answer:
-            self.tell(Event("step", experiment, answer["step"], answer["loss"], answer["validation"]))
+            self.tell(Event("step", job, *answer["step"]))
             return None
-        worker.experiment = None
+        worker.job = None
         if "result" in answer:
-            self.tell(Event("finished", experiment, result=answer["result"]))
+            self.tell(Event("finished", job, result=answer["result"]))
             return answer["result"]
         if "busy" in answer:
-            self.later.append((time.monotonic() + BUSY_SECONDS, experiment))
-            self.tell(Event("busy", experiment))
+            self.later.append((time.monotonic() + BUSY_SECONDS, job))
+            self.tell(Event("busy", job))
         return None
 
-    def _died(self, worker: _Worker) -> Result | None:
-        """Replace a worker; give its experiment a second chance."""
-        how, experiment = worker.death(), worker.experiment
+    def _died(self, worker: _Worker) -> R | None:
+        """Replace a worker; give its job a second chance."""
+        how, job = worker.death(), worker.job
         worker.close()
         self.workers.remove(worker)
-        if experiment is None:
+        if job is None:
             self.idle_deaths += 1
             if self.idle_deaths > 3:
                 raise RuntimeError(f"worker processes cannot be started: {how}")
         self.workers.append(self._hire())
-        if experiment is None:
+        if job is None:
             return None
-        self.deaths[experiment.hash] = self.deaths.get(experiment.hash, 0) + 1
-        if self.deaths[experiment.hash] < 2:
-            self.waiting.appendleft(experiment)
-            self.tell(Event("retried", experiment, detail=how))
+        self.deaths[job.hash] = self.deaths.get(job.hash, 0) + 1
+        if self.deaths[job.hash] < 2:
+            self.waiting.appendleft(job)
+            self.tell(Event("retried", job, detail=how))
             return None
-        result = result_of(experiment, status="failed", status_detail=f"tried twice; the second time {how}")
-        self.tell(Event("finished", experiment, result=result))
+        result = job.failed(f"tried twice; the second time {how}")
+        self.tell(Event("finished", job, result=result))
         return result
 
     def _stop(self) -> None:
@@ -266,7 +257,7 @@ class _Pool:
         all at once."""
         try:
             for worker in self.workers:
-                if worker.experiment is None:
+                if worker.job is None:
                     worker.process.kill()
                 else:
                     worker.send({"stop": True})

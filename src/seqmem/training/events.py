@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from seqmem.training.experiment import Experiment
-from seqmem.training.schema import Result
+from seqmem.training.job import Job
 
 Kind = Literal["queued", "reused", "started", "step", "busy", "retried", "finished"]
 
@@ -15,16 +14,16 @@ Kind = Literal["queued", "reused", "started", "step", "busy", "retried", "finish
 @dataclass(frozen=True)
 class Event:
     """``queued``: known, before anything runs. ``reused``: its result was in the store. ``started``: a worker has it.
-    ``step``: where its training is. ``busy``: another process is at work on it; it is asked for again later.
-    ``retried``: its worker died (``detail`` says how), another goes on from the checkpoint. ``finished``: with its
-    result, whatever the status."""
+    ``step``: where it is, with a few words about it. ``busy``: another process is at work on it; it is asked for again
+    later. ``retried``: its worker died (``detail`` says how), another goes on from the checkpoint. ``finished``: with
+    its result, whatever the status."""
 
     kind: Kind
-    experiment: Experiment
-    step: int = 0
-    loss: float | None = None
-    validation: float | None = None
-    result: Result | None = None
+    job: Job[Any]
+    step: float = 0
+    steps: float = 1
+    words: str = ""
+    result: Any = None
     detail: str = ""
 
 

@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 import seqmem
+from seqmem.training.job import OnReached, Reached
+from seqmem.training.schema import Result
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from seqmem.training.loop import Progress
 
 #: Part of every hash: raised when the same description would be trained or measured differently.
 FORMAT = 1
@@ -66,8 +70,63 @@ class Experiment(BaseModel):
         """16 hexadecimal digits. They change with any field, the format and the version of seqmem (whose layers may
         have changed)."""
         described = {"format": FORMAT, "seqmem": seqmem.__version__, **self.model_dump(mode="json")}
-        canonical = json.dumps(described, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        return digest(described)
+
+    @property
+    def label(self) -> str:
+        """Mixer, task, width, learning rate and seed."""
+        mixer = self.mixer.rpartition(":")[2]
+        sizes = f"width {self.study_width} · rate {self.learning_rate:g} · seed {self.seed}"
+        return f"{mixer} · {self.task} · {sizes}"
+
+    @property
+    def size(self) -> float:
+        """Tokens that the training reads."""
+        return float(self.budget.steps * self.budget.batch_size * self.task_options.get("length", 64))
+
+    def obstacle(self) -> str:
+        """A layer that was defined in the main script cannot be imported by another process."""
+        if not self.mixer.startswith("__main__:"):
+            return ""
+        return (
+            f"mixer '{self.mixer}' lives in a script or notebook, where worker processes cannot "
+            "import it from; put the class into a module of its own, or use workers=0"
+        )
+
+    def work(self, folder: Path, progress: OnReached, checkpoint_seconds: float) -> Result:
+        """The training: :func:`seqmem.training.loop.train`."""
+        from seqmem.training.loop import train
+
+        def reached(now: Progress) -> None:
+            loss = "" if now.loss is None else f"  loss {now.loss:.3f}"
+            validation = "" if now.validation is None else f"  validation {now.validation:.3f}"
+            progress(Reached(now.step, now.steps, f"{now.step}/{now.steps}{loss}{validation}"))
+
+        return train(self, folder, progress=reached, checkpoint_seconds=checkpoint_seconds)
+
+    def failed(self, detail: str) -> Result:
+        """The record of a training that raised, or whose process died."""
+        from seqmem.training.result import result_of
+
+        return result_of(self, status="failed", status_detail=detail)
+
+    def is_record(self, value: Any) -> bool:
+        """Whether a JSON value has all that a result has."""
+        return isinstance(value, dict) and value.keys() >= Result.__annotations__.keys()
+
+    def told(self, record: Result) -> str:
+        """How it ended, its validation score, its steps."""
+        score = record["metrics"]
+        words = [record["status"]]
+        if score is not None:
+            words.append(f"validation {score['name'].replace('_', ' ')} {score['validation']:.3f}")
+        return ", ".join([*words, f"{record['steps']} steps"])
+
+
+def digest(described: Any) -> str:
+    """16 hexadecimal digits of a JSON value, the same however its keys are ordered."""
+    canonical = json.dumps(described, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def source_digest(cls: type[nn.Module]) -> str | None:

@@ -25,6 +25,7 @@ from seqmem.training.checkpoint import Counters
 from seqmem.training.evaluate import asked_logits, score
 from seqmem.training.experiment import Experiment
 from seqmem.training.files import quarantine, to_json, write_text
+from seqmem.training.job import Interrupted
 from seqmem.training.optimiser import clip_gradients, learning_rate, make_optimiser
 from seqmem.training.result import result_of
 from seqmem.training.schema import CurvePoint, Metrics, Result
@@ -37,10 +38,6 @@ if TYPE_CHECKING:
 CURVE = "metrics.jsonl"
 HIGH_LOSS = 4.0  # times the loss of a uniform guess: above it a training has lost its way ...
 HIGH_STEPS = 20  # ... if it stays there for this part (1 / HIGH_STEPS) of all steps
-
-
-class Interrupted(Exception):
-    """Raised by a progress callable to stop the training between two steps: a checkpoint is written first."""
 
 
 class Diverged(Exception):

@@ -1,10 +1,10 @@
-"""Watching a study: a live display in a terminal, one line per finished experiment elsewhere."""
+"""Watching many jobs run: a live display in a terminal, one line per finished job elsewhere."""
 
 from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,19 +13,19 @@ from rich.table import Table
 from rich.text import Text
 
 from seqmem.training.events import Event
-from seqmem.training.experiment import Experiment
+from seqmem.training.job import Job
 
 
 class StudyProgress:
     """``with StudyProgress() as progress: run_study(..., progress=progress)``.
 
-    On a terminal: how much is done, how long it will take, and a line per running experiment. Elsewhere (a file, a
-    pipe) a plain line for every experiment that ends. Nothing is left of the live display but a line.
+    On a terminal: how much is done, how long it will take, and a line per running job. Elsewhere (a file, a pipe)
+    a plain line for every job that ends. Nothing is left of the live display but a line. ``noun``: the name of jobs.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, noun: str = "experiments") -> None:
         self.console = console or Console(stderr=True)
-        self.state = StudyState()
+        self.state = StudyState(noun)
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -53,31 +53,26 @@ class StudyProgress:
         overall.add_row(ProgressBar(total=1.0, completed=state.fraction(), width=40), Text(state.counts()))
         running = Table.grid(padding=(0, 2))
         for event in list(state.running.values()):
-            steps = event.experiment.budget.steps
-            running.add_row(
-                Text("  " + label(event.experiment)),
-                ProgressBar(total=steps, completed=event.step, width=12),
-                Text(f"{event.step}/{steps}"),
-                Text("" if event.loss is None else f"loss {event.loss:.3f}"),
-                Text("" if event.validation is None else f"validation {event.validation:.3f}"),
-            )
+            bar = ProgressBar(total=event.steps, completed=event.step, width=12)
+            running.add_row(Text("  " + event.job.label), bar, Text(event.words))
         return Group(overall, running)
 
 
 class StudyState:
     """What the events so far add up to."""
 
-    def __init__(self) -> None:
-        self.experiments: dict[str, Experiment] = {}
-        self.ended: dict[str, str] = {}  # experiment -> status
+    def __init__(self, noun: str = "experiments") -> None:
+        self.noun = noun
+        self.jobs: dict[str, Job[Any]] = {}
+        self.ended: dict[str, str] = {}  # job -> status
         self.reused: set[str] = set()
         self.running: dict[str, Event] = {}
         self.start = time.monotonic()
 
     def update(self, event: Event) -> None:
         """Take in one event."""
-        name = event.experiment.hash
-        self.experiments[name] = event.experiment
+        name = event.job.hash
+        self.jobs[name] = event.job
         if event.kind in ("started", "step"):
             self.running[name] = event
         elif event.kind != "queued":
@@ -88,71 +83,54 @@ class StudyState:
             self.reused.add(name)
 
     def fraction(self) -> float:
-        """The part of all training steps, weighted by tokens, that is done; from 0 to 1."""
-        total = sum(map(_work, self.experiments.values()))
-        done = sum(_work(self.experiments[name]) for name in self.ended) + self._under_way()
+        """The part of all work that is done, from 0 to 1; for trainings, of the tokens to be read."""
+        total = sum(job.size for job in self.jobs.values())
+        done = sum(self.jobs[name].size for name in self.ended) + self._under_way()
         return done / total if total else 0.0
 
     def seconds_left(self) -> float | None:
         """At the pace so far; None before there is one."""
-        mine = [name for name in self.experiments if name not in self.reused]
-        total = sum(_work(self.experiments[name]) for name in mine)
-        done = sum(_work(self.experiments[name]) for name in mine if name in self.ended) + self._under_way()
+        mine = [name for name in self.jobs if name not in self.reused]
+        total = sum(self.jobs[name].size for name in mine)
+        done = sum(self.jobs[name].size for name in mine if name in self.ended) + self._under_way()
         seconds = time.monotonic() - self.start
         return seconds * (total - done) / done if done > 0.02 * total else None
 
     def counts(self) -> str:
         """One line: how many are done, how they ended, how long it took and will take."""
-        parts = [f"{len(self.ended)}/{len(self.experiments)} experiments"]
+        parts = [f"{len(self.ended)}/{len(self.jobs)} {self.noun}"]
         if self.reused:
             parts.append(f"{len(self.reused)} from the store")
         for status in ("solved", "diverged", "failed"):
             if count := sum(ended == status for ended in self.ended.values()):
                 parts.append(f"{count} {status}")
-        parts.append(_clock(time.monotonic() - self.start))
+        parts.append(clock(time.monotonic() - self.start))
         left = self.seconds_left()
         if left:
-            parts.append(f"about {_clock(left)} left")
+            parts.append(f"about {clock(left)} left")
         return " · ".join(parts)
 
     def line(self, event: Event) -> str:
         """The plain line about an event; empty when it is not worth one."""
         if event.kind == "retried":
-            return f"{label(event.experiment)}: {event.detail}; another worker goes on from its checkpoint"
+            return f"{event.job.label}: {event.detail}; another worker takes it over"
         if event.kind != "finished" or event.result is None:
             return ""
         result = event.result
-        words = [f"[{len(self.ended)}/{len(self.experiments)}] {label(event.experiment)}: {result['status']}"]
-        if result["metrics"] is not None:
-            words.append(
-                f"validation {result['metrics']['name'].replace('_', ' ')} {result['metrics']['validation']:.3f}"
-            )
-        words.append(f"{result['steps']} steps in {_clock(result['wall_seconds'])}")
-        if result["status_detail"]:
-            words.append(result["status_detail"])
-        return ", ".join(words)
+        words = f"[{len(self.ended)}/{len(self.jobs)}] {event.job.label}: {event.job.told(result)}"
+        detail = f", {result['status_detail']}" if result["status_detail"] else ""
+        return f"{words} in {clock(result['wall_seconds'])}{detail}"
 
     def _under_way(self) -> float:
-        return sum(_work(e.experiment) * e.step / e.experiment.budget.steps for e in list(self.running.values()))
-
-
-def label(experiment: Experiment) -> str:
-    """An experiment in a few words."""
-    mixer = experiment.mixer.rpartition(":")[2]
-    sizes = f"width {experiment.study_width} · rate {experiment.learning_rate:g} · seed {experiment.seed}"
-    return f"{mixer} · {experiment.task} · {sizes}"
-
-
-def _work(experiment: Experiment) -> float:
-    length = experiment.task_options.get("length", 64)
-    return float(experiment.budget.steps * experiment.budget.batch_size * length)
+        return sum(e.job.size * e.step / e.steps for e in list(self.running.values()))
 
 
 def _went_wrong(event: Event) -> bool:
     return event.result is not None and event.result["status"] in ("diverged", "failed")
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """``1:05``, ``2:00:00``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

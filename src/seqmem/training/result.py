@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import platform
-from typing import Any
 
 import seqmem
 from seqmem.training.experiment import Experiment
@@ -52,11 +51,6 @@ def result_of(
         "status_detail": status_detail,
         "versions": dict(versions()),
     }
-
-
-def is_result(value: Any) -> bool:
-    """Whether a JSON value is a whole record."""
-    return isinstance(value, dict) and value.keys() >= Result.__annotations__.keys()
 
 
 @functools.cache

@@ -1,8 +1,8 @@
-"""Where results live: a folder per experiment, named by its hash, shared by any number of processes.
+"""Where results live: a folder per job, named by its hash, shared by any number of processes.
 
-``root/ab/abcdef.../`` holds ``experiment.json`` (the description), ``metrics.jsonl`` (the learning curve),
-``checkpoint.safetensors``, ``result.json`` (once finished) and ``lock`` (held by the process that works on it; a
-process that dies lets go of it).
+``root/ab/abcdef.../`` holds ``experiment.json`` (the description), ``result.json`` (once finished), ``lock`` (held by
+the process that works on it; a process that dies lets go of it), and what the job itself writes: a training
+``metrics.jsonl`` (the learning curve) and ``checkpoint.safetensors``.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from filelock import FileLock, Timeout
 from seqmem.errors import InputError
 from seqmem.training.experiment import Experiment
 from seqmem.training.files import quarantine, temporary_name, write_json
-from seqmem.training.result import is_result
-from seqmem.training.schema import CurvePoint, Result
+from seqmem.training.job import Job, R
+from seqmem.training.schema import CurvePoint
 
 RESULT = "result.json"
 
 
 class Busy(Exception):
-    """Another process is at work on this experiment."""
+    """Another process is at work on this job."""
 
 
 class Store:
@@ -37,14 +37,14 @@ class Store:
         self.root = Path(root or os.environ.get("SEQMEM_STORE") or _user_cache()).expanduser().absolute()
         require_writable(self.root, "store", "give another with --store or SEQMEM_STORE")
 
-    def folder(self, experiment: Experiment) -> Path:
-        """Where this experiment lives, whether it exists yet or not."""
-        return self.root / experiment.hash[:2] / experiment.hash
+    def folder(self, job: Job[R]) -> Path:
+        """Where this job lives, whether it exists yet or not."""
+        return self.root / job.hash[:2] / job.hash
 
-    def result(self, experiment: Experiment) -> Result | None:
-        """The record of a finished experiment; None when there is none, or when it is damaged (then :meth:`run` runs it
+    def result(self, job: Job[R]) -> R | None:
+        """The record of a finished job; None when there is none, or when it is damaged (then :meth:`run` runs it
         again)."""
-        return _read(self.folder(experiment) / RESULT)
+        return _read(self.folder(job) / RESULT, job)
 
     def curve(self, experiment: Experiment) -> list[CurvePoint]:
         """The learning curve so far."""
@@ -52,33 +52,33 @@ class Store:
 
         return read_curve(self.folder(experiment))
 
-    def run(self, experiment: Experiment, work: Callable[[Path], Result]) -> Result:
+    def run(self, job: Job[R], work: Callable[[Path], R]) -> R:
         """The stored result, or else that of ``work(folder)``, which is then stored unless its status is "failed".
 
-        Raises Busy, at once, when another process is at work on the same experiment.
+        Raises Busy, at once, when another process is at work on the same job.
         """
-        folder = self.folder(experiment)
+        folder = self.folder(job)
         folder.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(folder / "lock", timeout=0):
-                return self._run_alone(experiment, folder, work)
+                return self._run_alone(job, folder, work)
         except Timeout:
-            raise Busy(experiment.hash) from None
+            raise Busy(job.hash) from None
 
-    def _run_alone(self, experiment: Experiment, folder: Path, work: Callable[[Path], Result]) -> Result:
+    def _run_alone(self, job: Job[R], folder: Path, work: Callable[[Path], R]) -> R:
         path, note = folder / RESULT, ""
         if path.exists():
-            found = _read(path)
+            found = _read(path, job)
             if found is not None:
                 return found
             note = f"run again, its damaged record is kept as {quarantine(path)}"
-        write_json(folder / "experiment.json", {"hash": experiment.hash, **experiment.model_dump(mode="json")})
+        write_json(folder / "experiment.json", {"hash": job.hash, **job.model_dump(mode="json")})
         result = work(folder)
         if note:
             result["status_detail"] = "; ".join(filter(None, (note, result["status_detail"])))
         if result["status"] != "failed":
             write_json(path, result)
-            return _read(path) or result  # as every later reader will see it
+            return _read(path, job) or result  # as every later reader will see it
         return result
 
 
@@ -93,12 +93,12 @@ def require_writable(folder: Path, what: str, advice: str) -> None:
         raise InputError(f"{what} folder '{folder}' cannot be written ({error.strerror}); {advice}") from error
 
 
-def _read(path: Path) -> Result | None:
+def _read(path: Path, job: Job[R]) -> R | None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if is_result(found) else None
+    return found if job.is_record(found) else None
 
 
 def _user_cache() -> Path:

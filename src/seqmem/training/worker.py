@@ -1,14 +1,15 @@
-"""One worker process: reads experiments from its standard input, runs them in the store, answers on its standard
+"""One worker process: reads jobs from its standard input, runs them in the store, answers on its standard
 output.
 
 ``python -m seqmem.training.worker``. Both ways one JSON object per line. In: ``{"path": sys.path, "store": root,
-"threads": n, "checkpoint_seconds": s}`` once, then ``{"run": experiment}`` or ``{"stop": true}``. Out: ``{"ready":
-true}``, then per experiment ``{"step": ...}`` now and then and one of ``{"result": ...}``, ``{"busy": true}``,
-``{"interrupted": true}``. The end of the input means stop: the parent has gone.
+"threads": n, "checkpoint_seconds": s}`` once, then ``{"job": "module:Class", "run": description}`` or ``{"stop":
+true}``. Out: ``{"ready": true}``, then per job ``{"step": [step, steps, words]}`` now and then and one of ``{"result":
+...}``, ``{"busy": true}``, ``{"interrupted": true}``. The end of the input means stop: the parent has gone.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import queue
@@ -16,48 +17,44 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seqmem.training.experiment import Experiment
-    from seqmem.training.loop import Progress
-    from seqmem.training.schema import Result
+    from seqmem.training.job import Job, OnReached, R, Reached
     from seqmem.training.store import Store
 
-REPORT_SECONDS = 0.1  # least time between two reports of one training
+REPORT_SECONDS = 0.1  # least time between two reports of one job
 GRACE_SECONDS = 30.0  # a worker whose parent has gone stops at its next step, or after so long in any case
 
 
-def run_experiment(
-    experiment: Experiment, store: Store, progress: Callable[[Progress], None], checkpoint_seconds: float = 60.0
-) -> Result:
-    """The result of the store, or of a training in it; an exception in the training becomes the status "failed".
+def name_of(kind: type[Job[Any]]) -> str:
+    """``module:Class``, by which another process finds a kind of job."""
+    return f"{kind.__module__}:{kind.__qualname__}"
 
-    Raises Busy when another process has the experiment, and Interrupted when ``progress`` does.
+
+def run_job(job: Job[R], store: Store, progress: OnReached, checkpoint_seconds: float = 60.0) -> R:
+    """The result of the store, or of a run in it; an exception in the run becomes the status "failed".
+
+    Raises Busy when another process has the job, and Interrupted when ``progress`` does.
     """
     import traceback
 
-    from seqmem.training.loop import Interrupted, train
-    from seqmem.training.result import result_of
+    from seqmem.training.job import Interrupted
     from seqmem.training.store import Busy
 
     try:
-        return store.run(
-            experiment,
-            lambda folder: train(experiment, folder, progress=progress, checkpoint_seconds=checkpoint_seconds),
-        )
+        return store.run(job, lambda folder: job.work(folder, progress, checkpoint_seconds))
     except (Busy, Interrupted):
         raise
     except Exception as error:
         message = " ".join(str(error).split())
-        trace = store.folder(experiment) / "traceback.txt"
+        trace = store.folder(job) / "traceback.txt"
         try:
             trace.write_text(traceback.format_exc(), encoding="utf-8")
             where = f" (see {trace})"
         except OSError:
             where = ""
-        return result_of(experiment, status="failed", status_detail=f"{type(error).__name__}: {message}{where}")
+        return job.failed(f"{type(error).__name__}: {message}{where}")
 
 
 def main() -> None:
@@ -71,8 +68,7 @@ def main() -> None:
 
     import torch
 
-    from seqmem.training.experiment import Experiment
-    from seqmem.training.loop import Interrupted
+    from seqmem.training.job import Interrupted
     from seqmem.training.store import Busy, Store
 
     torch.set_num_threads(setup["threads"])
@@ -87,19 +83,20 @@ def main() -> None:
 
     reported = 0.0
 
-    def progress(now: Progress) -> None:
+    def progress(now: Reached) -> None:
         nonlocal reported
         if stop.is_set():
             raise Interrupted
         if time.perf_counter() - reported >= REPORT_SECONDS:
             reported = time.perf_counter()
-            answer({"step": now.step, "loss": now.loss, "validation": now.validation})
+            answer({"step": list(now)})
 
     answer({"ready": True})
     while "run" in (order := orders.get()):
-        experiment = Experiment.model_validate(order["run"])
+        module, _, kind = order["job"].partition(":")
+        job = getattr(importlib.import_module(module), kind).model_validate(order["run"])
         try:
-            answer({"result": run_experiment(experiment, store, progress, setup["checkpoint_seconds"])})
+            answer({"result": run_job(job, store, progress, setup["checkpoint_seconds"])})
         except Busy:
             answer({"busy": True})
         except Interrupted:

@@ -1,0 +1,34 @@
+"""Papers as commands: what each claims, the experiment, the figures, and a verdict that follows from them by a rule.
+
+``cards()`` are all the papers; ``load(slug)`` is the module of one that is built; ``check(slug)`` runs its experiment
+and returns the :class:`~seqmem.papers.evidence.Evidence`. docs/papers.md says how to add one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seqmem.papers.card import cards
+    from seqmem.papers.evidence import Evidence
+    from seqmem.papers.run import check, load
+
+__all__ = ["MODULES", "Evidence", "cards", "check", "load"]
+
+#: slug -> module of every paper that is built, by room, in alphabetical order
+MODULES: dict[str, str] = {
+    # theory
+    "assoc-memory-scaling": "seqmem.papers.assoc_memory_scaling",
+    "lag-system": "seqmem.papers.lag_system",
+}
+
+_HOMES = {"cards": "card", "load": "run", "check": "run", "Evidence": "evidence"}
+
+
+def __getattr__(name: str) -> Any:
+    """Nothing is imported until it is asked for: ``seqmem papers`` is to answer at once."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'seqmem.papers' has no attribute '{name}'")
+    import importlib
+
+    return getattr(importlib.import_module(f"seqmem.papers.{_HOMES[name]}"), name)
