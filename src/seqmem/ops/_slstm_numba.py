@@ -197,7 +197,7 @@ def _gradient(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
 
 @scan.register_fake
 def _(x: Tensor, weight: Tensor, h0: Tensor, c0: Tensor, n0: Tensor, m0: Tensor, *_: Any) -> tuple[Tensor, ...]:
-    batch, time, heads, _, head = x.shape
+    batch, time, heads, head = *x.shape[:3], x.shape[4]
     y = x.new_empty(time, batch, heads, head).transpose(0, 1)
     over = x.new_empty(4, time + 1, batch, heads, head).unbind()
     return y, *empty(h0, c0, n0, m0), x.new_empty(time, batch, heads, 4, head), *(part.clone() for part in over)
