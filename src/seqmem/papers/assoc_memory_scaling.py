@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from seqmem.papers.paper import Figure, Paper, Rule
 from seqmem.theory.associative_memory import (
@@ -26,8 +27,8 @@ PAPER = Paper(
         "Inputs with Zipf frequencies (exponent 2), each with one of five answers, are stored in a sum of outer "
         "products of random embeddings. The error is measured for growing widths under three ways to store: in "
         "proportion to frequency, only the d / log d most frequent, and all alike; a power law is fitted to each "
-        "seed. Separately, the mass of inputs not yet seen is followed along a stream of samples, and a memory of "
-        "width 64 is trained with Adam."
+        "seed, which averages several draws of embeddings and answers. Separately, the mass of inputs not yet seen "
+        "is followed along streams of samples, and a memory of width 64 is trained with Adam."
     ),
     baseline="storage in proportion to frequency",
     control="the thresholded memory asked for shuffled answers: no width helps, so the fit must find no exponent",
@@ -57,14 +58,16 @@ PAPER = Paper(
         "memory.error(zipf(len(targets), alpha=2.0))"
     ),
     settings={
-        "smoke": {"inputs": 500, "widths": [16, 32, 64], "samples": [10, 100, 1000], "adam_steps": 20},
+        "smoke": {"draws": 2, "inputs": 500, "widths": [16, 32, 64], "samples": [10, 100, 1000], "adam_steps": 20},
         "laptop": {
+            "draws": 10,
             "inputs": 4000,
             "widths": [16, 32, 64, 128, 256, 512],
             "samples": [10, 32, 100, 316, 1000, 3162, 10_000],
             "adam_steps": 2000,
         },
         "full": {
+            "draws": 20,
             "inputs": 10_000,
             "widths": [16, 32, 64, 128, 256, 512, 1024],
             "samples": [10, 32, 100, 316, 1000, 3162, 10_000, 31_623],
@@ -74,7 +77,8 @@ PAPER = Paper(
     seeds={"smoke": 1, "laptop": 10, "full": 30},
 )
 
-ANSWERS, ALPHA = 5, 2.0
+ANSWERS, ALPHA, TRAINED = 5, 2.0, 64  # answers, Zipf exponent, the width that is trained
+NAMES = {"frequency": "frequency-weighted", "threshold": "thresholded", "fill": "all alike", "shuffled": "shuffled"}
 
 
 def measure(
@@ -82,34 +86,42 @@ def measure(
 ) -> dict[str, Any]:
     """The error for every width and way to store, the unseen mass, and Adam's memory, for one seed."""
     generator = torch.Generator().manual_seed(seed)
-    p = zipf(settings["inputs"], ALPHA)
-    targets = torch.randint(ANSWERS, p.shape, generator=generator)
-    shuffled = torch.randint(ANSWERS, p.shape, generator=generator)
-    widths = settings["widths"]
-    errors: dict[str, list[float]] = {"frequency": [], "threshold": [], "fill": [], "shuffled": []}
-    trained = float("nan")
+    p, widths, draws = zipf(settings["inputs"], ALPHA), settings["widths"], settings["draws"]
+    errors = {name: [0.0] * len(widths) for name in NAMES}  # the mean over draws of embeddings and answers
     for i, width in enumerate(widths):
         report(i / len(widths), f"width {width}")
-        memory = AssocMemory(targets, width, generator, ANSWERS)
-        errors["frequency"].append(memory.store(p).error(p))
-        errors["fill"].append(memory.store(torch.ones_like(p)).error(p))
-        errors["threshold"].append(memory.store(thresholded(p, room(width))).error(p))
-        errors["shuffled"].append(memory.error(p, shuffled))
-        if width == 64:
-            trained = train_memory(memory, p, settings["adam_steps"], generator).error(p)
-    unseen = unseen_mass(p, settings["samples"], generator)
-    exponents = {name: fit_exponent(widths, errors[name]) for name in ("frequency", "threshold", "shuffled")}
-    names = {"frequency": "frequency-weighted", "threshold": "thresholded", "fill": "all alike", "shuffled": "shuffled"}
+        for _ in range(draws):
+            for name, error in _errors(p, width, generator).items():
+                errors[name][i] += error / draws
+    trained = AssocMemory(_answers(p, generator), TRAINED, generator, ANSWERS)
+    train_memory(trained, p, settings["adam_steps"], generator)
+    streams = [unseen_mass(p, settings["samples"], generator) for _ in range(draws)]
+    unseen = [sum(masses) / draws for masses in zip(*streams, strict=True)]
     return {
         "figures": {
-            **exponents,
+            "frequency": fit_exponent(widths, errors["frequency"]),
+            "threshold": fit_exponent(widths, errors["threshold"]),
             "unseen": fit_exponent(settings["samples"], unseen),
             "fill": errors["fill"][-1],
-            "frequency_64": errors["frequency"][widths.index(64)],
-            "adam_64": trained,
+            "frequency_64": errors["frequency"][widths.index(TRAINED)],
+            "adam_64": trained.error(p),
+            "shuffled": fit_exponent(widths, errors["shuffled"]),
         },
         "series": {
-            **{f"error against width: {names[name]}": {"x": widths, "y": errors[name]} for name in errors},
-            "unseen mass against samples: stream": {"x": settings["samples"], "y": unseen},
+            **{f"error against width: {NAMES[name]}": {"x": widths, "y": errors[name]} for name in NAMES},
+            "unseen mass against samples: streams": {"x": settings["samples"], "y": unseen},
         },
     }
+
+
+def _errors(p: Tensor, width: int, generator: torch.Generator) -> dict[str, float]:
+    """The error of each way to store, in one draw of embeddings and answers."""
+    memory = AssocMemory(_answers(p, generator), width, generator, ANSWERS)
+    errors = {"frequency": memory.store(p).error(p), "fill": memory.store(torch.ones_like(p)).error(p)}
+    errors["threshold"] = memory.store(thresholded(p, room(width))).error(p)
+    errors["shuffled"] = memory.error(p, _answers(p, generator))
+    return errors
+
+
+def _answers(p: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randint(ANSWERS, p.shape, generator=generator)

@@ -150,6 +150,8 @@ def measured_of(
         raise ValueError(f"{paper.slug}: measure() returned {sorted(unknown)}, which PAPER.figures does not list")
     series = {}
     for label, line in measured.get("series", {}).items():
+        if "|" in label:
+            raise ValueError(f"{paper.slug}: series '{label}' has a '|' in its label")
         xs, ys = ([_number(value) for value in line[axis]] for axis in ("x", "y"))
         if len(xs) != len(ys):
             raise ValueError(f"{paper.slug}: series '{label}' has {len(xs)} x and {len(ys)} y")

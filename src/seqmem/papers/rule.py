@@ -34,7 +34,7 @@ def interval(values: Sequence[float] | Array) -> tuple[float, float]:
         chosen = np.array(list(itertools.product(range(x.size), repeat=x.size)))
     else:
         chosen = np.random.default_rng(0).integers(x.size, size=(RESAMPLES, x.size))
-    low, high = np.quantile(x[chosen].mean(axis=1), (0.025, 0.975))
+    low, high = np.quantile(x[chosen].mean(axis=1), (0.025, 0.975), method="inverted_cdf")
     return float(low), float(high)
 
 

@@ -20,12 +20,12 @@ from seqmem.training.store import Store
 
 def load(slug: str) -> Built:
     """The module of a paper. Raises InputError for an unknown name (with the nearest) or a paper not built yet."""
-    card = card_of(slug) if slug not in MODULES else None
-    if card is not None:
-        near = [other for other in MODULES if other in cards() and cards()[other].room == card.room] or list(MODULES)
+    if slug not in MODULES:
+        card, known = card_of(slug), cards()
+        near = [other for other in MODULES if other in known and known[other].room == card.room]
+        beside = f"built in its room, {card.room}: {', '.join(near[:8])}; " if near else ""
         raise InputError(
-            f"'{slug}' ({card.title}, {card.year}) is not built yet; built in {card.room if near else 'other rooms'}: "
-            f"{', '.join(near)}; 'seqmem papers --state built' lists all"
+            f"'{slug}' ({card.title}, {card.year}) is not built yet; {beside}'seqmem papers --state built' lists all"
         )
     module = importlib.import_module(MODULES[slug])
     return Built(module.PAPER, module.measure, module)
