@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from seqmem.papers.card import card_of
-from seqmem.papers.published import published
+from seqmem.papers.results import published
 from seqmem.report.lines import lines
 from seqmem.report.paper_page import index_page, paper_page, seconds_text
 from seqmem.report.plots import Series

@@ -43,7 +43,7 @@ def listing() -> list[dict[str, Any]]:
     """A row per card, in the order of their numbers."""
     from seqmem.papers import MODULES
     from seqmem.papers.card import cards
-    from seqmem.papers.published import published
+    from seqmem.papers.results import published
 
     rows = []
     for card in cards().values():

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seqmem.errors import InputError
-from seqmem.papers.published import published, with_table, write
+from seqmem.papers.results import published, with_table, write
 from seqmem.papers.run import chosen, reproduce
 from seqmem.report.tables import console
 from seqmem.training.files import write_text

@@ -9,7 +9,7 @@ import pytest
 
 from seqmem.papers import MODULES, check, load
 from seqmem.papers.evidence import RULES, judge
-from seqmem.papers.published import POINTS, folder, published, table, thin, with_table, write
+from seqmem.papers.results import POINTS, folder, published, table, thin, with_table, write
 
 README = Path(__file__).parents[2] / "README.md"
 AGAIN = "publish it again: python -m seqmem.papers.publish"
@@ -49,7 +49,7 @@ def test_the_readme_has_the_table() -> None:
 def test_a_result_is_small_and_reads_back(diary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = check("toy")
     write(found, tmp_path)
-    monkeypatch.setattr("seqmem.papers.published.folder", lambda: tmp_path)
+    monkeypatch.setattr("seqmem.papers.results.folder", lambda: tmp_path)
     published.cache_clear()
     try:
         result: dict[str, Any] = published()["toy"]
