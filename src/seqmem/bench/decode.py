@@ -38,7 +38,9 @@ def measure_decoding(
             layer = get_mixer(name)(width).eval()
         states, reached = _read(layer, width, read, 10 * seconds, generator)
         x = torch.randn(1, 1, width, generator=generator)
-        calls = {tokens: _steps(layer, x, state) for tokens, state in states.items()}
+        calls: dict[int | None, Callable[[], None]] = {
+            tokens: _steps(layer, x, state) for tokens, state in states.items()
+        }
         taken = _rounds(calls, _cell_steps(x[:, 0]), seconds, clock)
     except Exception as error:  # a layer of somebody else's: what it says is the result
         note = f"failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
@@ -103,10 +105,10 @@ def _cell_steps(x: torch.Tensor) -> Callable[[], None]:
 
 
 def _rounds(
-    calls: Mapping[int, Callable[[], None]], cell: Callable[[], None], seconds: float, clock: Clock
+    calls: Mapping[int | None, Callable[[], None]], cell: Callable[[], None], seconds: float, clock: Clock
 ) -> dict[int | None, list[float]]:
     """Seconds per step in each round, under None those of the cell."""
-    every: dict[int | None, Callable[[], None]] = {None: cell} | {tokens: call for tokens, call in calls.items()}
+    every: dict[int | None, Callable[[], None]] = {None: cell, **calls}
     for call in every.values():
         call()
     taken: dict[int | None, list[float]] = {key: [] for key in every}

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 
 from seqmem.bench.cases import Case, Inputs, Sizes
-from seqmem.bench.measure import alone
+from seqmem.bench.measure import fastest
 
 
 class Limit(NamedTuple):
@@ -47,14 +47,14 @@ def bandwidth(size: int) -> float:
     small sizes are served by caches, as the op's own are."""
     count = max(size // 12, 1)  # three arrays of four bytes each
     a, b, c = torch.ones(count), torch.ones(count), torch.ones(count)
-    return 12 * count / alone(lambda: torch.add(a, b, out=c), 0.1)
+    return 12 * count / fastest(lambda: torch.add(a, b, out=c), 0.1)
 
 
 @functools.cache
 def product_rate(size: int = 1024) -> float:
     """Operations per second of a float32 matrix product, with the threads that torch has now."""
     a, b, c = torch.ones(size, size), torch.ones(size, size), torch.ones(size, size)
-    return 2 * size**3 / alone(lambda: torch.mm(a, b, out=c), 0.3)
+    return 2 * size**3 / fastest(lambda: torch.mm(a, b, out=c), 0.3)
 
 
 def forget() -> None:
