@@ -6,6 +6,7 @@ between these. The ratio to the cell says how dear a step is, ``flatness`` what 
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,21 +23,21 @@ WIDTH = 256
 READ = (128, 1_024, 8_192, 65_536)  # tokens
 PIECE = 2_048  # read at a time
 STEPS = 20  # per round
+READING_SECONDS = 5.0
 
 
 @torch.no_grad()
 def measure_decoding(
     name: str, seconds: float, read: Sequence[int] = READ, width: int = WIDTH, clock: Clock = time.perf_counter
 ) -> list[Record]:
-    """A record per number of tokens read. Reading stops, and the record says so, when a piece of it takes more than
-    ten times ``seconds``."""
+    """A record per number of tokens read. Reading stops, and the record says so, after ``READING_SECONDS``."""
     base = {"kind": "decode", "mixer": name, "width": width}
     generator = torch.Generator().manual_seed(0)
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             layer = get_mixer(name)(width).eval()
-        states, reached = _read(layer, width, read, 10 * seconds, generator)
+        states, reached = _read(layer, width, read, READING_SECONDS, generator)
         x = torch.randn(1, 1, width, generator=generator)
         calls: dict[int | None, Callable[[], None]] = {
             tokens: _steps(layer, x, state) for tokens, state in states.items()
@@ -50,7 +51,7 @@ def measure_decoding(
     cell, first = taken[None], taken[read[0]]
     for tokens in read:
         if tokens not in taken:
-            note = f"not run: reading took more than {10 * seconds:g} s after {reached:,} tokens"
+            note = f"not run: reading took more than {READING_SECONDS:g} s after {reached:,} tokens"
             records.append(base | {"status": "not run", "note": note, "tokens": tokens})
             continue
         low, middle, high = quartiles([a / b for a, b in zip(taken[tokens], cell, strict=True)])
@@ -112,11 +113,14 @@ def _rounds(
     for call in every.values():
         call()
     taken: dict[int | None, list[float]] = {key: [] for key in every}
+    shuffle = random.Random(0).shuffle
     with undisturbed():
         end = clock() + seconds
         while len(taken[None]) < LEAST_ROUNDS or clock() < end:
-            for key, call in every.items():
+            order = list(every)
+            shuffle(order)  # so that none always follows the same other
+            for key in order:
                 start = clock()
-                call()
+                every[key]()
                 taken[key].append((clock() - start) / STEPS)
     return taken

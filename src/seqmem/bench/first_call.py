@@ -1,7 +1,7 @@
 """What the first call of an op costs a process: compiling its kernels, or reading them back from Numba's cache.
 
-Forward and backward on a short sequence, in processes of their own: one that starts with an empty cache and compiles
-every op's kernels one after the other, then one per op that finds them there.
+Forward and backward on a short sequence, in two processes per op: one that starts with an empty cache, and one that
+finds there what the first has compiled.
 """
 
 from __future__ import annotations
@@ -12,41 +12,34 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 
 import torch
 
 from seqmem.bench.cases import CASES, Case, Sizes
 from seqmem.bench.speed import Record
 
-SECONDS = 300.0
+SECONDS = 120.0
 
 
-def measure_first_calls(cases: Sequence[Case]) -> list[Record]:
-    """A record per case: ``empty_seconds`` with nothing compiled, ``warm_seconds`` with machine code on disk. Both hold
-    the import of Numba."""
-    names = [case.name for case in cases]
-    base = [{"kind": "first_call", "op": c.op, "variant": c.variant, "status": "ok", "note": ""} for c in cases]
+def measure_first_call(case: Case) -> Record:
+    """``empty_seconds`` with nothing compiled, ``warm_seconds`` with machine code on disk, both with the import of
+    Numba."""
+    base = {"kind": "first_call", "op": case.op, "variant": case.variant, "status": "ok", "note": ""}
     with tempfile.TemporaryDirectory(prefix="seqmem-bench-") as folder:
         try:
-            empty = _run(names, folder)
-            warm = [_run([name], folder) for name in names]
+            return base | {"empty_seconds": _run(case, folder), "warm_seconds": _run(case, folder)}
         except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
-            return [record | {"status": "failed", "note": f"failed: {_last_line(error)}"} for record in base]
-    return [
-        record | {"empty_seconds": empty["imports"] + empty[name], "warm_seconds": w["imports"] + w[name]}
-        for record, name, w in zip(base, names, warm, strict=True)
-    ]
+            return base | {"status": "failed", "note": f"failed: {_last_line(error)}"}
 
 
-def _run(names: list[str], cache: str) -> dict[str, float]:
-    """Seconds of the first call of each case, and under "imports" those of importing Numba."""
-    told = json.dumps({"cases": names, "threads": torch.get_num_threads()})
+def _run(case: Case, cache: str) -> float:
+    """Seconds of the first call in a process with this cache."""
+    told = json.dumps({"name": case.name, "threads": torch.get_num_threads()})
     done = subprocess.run(
         [sys.executable, "-m", "seqmem.bench.first_call", told],
         env={**os.environ, "NUMBA_CACHE_DIR": cache}, capture_output=True, text=True, timeout=SECONDS, check=True,
     )  # fmt: skip
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return float(done.stdout.splitlines()[-1])
 
 
 def _last_line(error: subprocess.TimeoutExpired | subprocess.CalledProcessError) -> str:
@@ -55,23 +48,16 @@ def _last_line(error: subprocess.TimeoutExpired | subprocess.CalledProcessError)
     return str((error.stderr.strip().splitlines() or [f"exit code {error.returncode}"])[-1])
 
 
-def _child(cases: list[str], threads: int) -> dict[str, float]:
+def _child(name: str, threads: int) -> float:
     torch.set_num_threads(threads)
     x = torch.ones(2, 2, requires_grad=True)
     (x @ x).sum().backward()  # torch's own first calls
+    case = next(c for c in CASES if c.name == name)
+    leaves = tuple(x.requires_grad_() for x in case.inputs(Sizes(64), torch.Generator().manual_seed(0)))
     start = time.perf_counter()
-    import numba  # noqa: F401
-
-    seconds = {"imports": time.perf_counter() - start}
-    for case in CASES:
-        if case.name in cases:
-            inputs = case.inputs(Sizes(64), torch.Generator().manual_seed(0))
-            leaves = tuple(x.requires_grad_() for x in inputs)
-            start = time.perf_counter()
-            output = case.ours(*leaves)
-            torch.autograd.grad(output, leaves, torch.ones_like(output))
-            seconds[case.name] = time.perf_counter() - start
-    return seconds
+    output = case.ours(*leaves)
+    torch.autograd.grad(output, leaves, torch.ones_like(output))
+    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

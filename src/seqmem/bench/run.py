@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from seqmem.bench.cases import Case
 from seqmem.bench.decode import measure_decoding
-from seqmem.bench.first_call import measure_first_calls
+from seqmem.bench.first_call import measure_first_call
 from seqmem.bench.memory import measure_memory
 from seqmem.bench.peers import PASSES
 from seqmem.bench.speed import Record, measure_case
@@ -39,8 +39,8 @@ def run_bench(
     for case in cases:
         for record in measure_memory(case, longest, agreed[case.name]):
             on_record(record)
-    for record in measure_first_calls(cases) if cases else ():
-        on_record(record)
+    for case in cases:
+        on_record(measure_first_call(case))
 
 
 def _worth_its_memory(r: Record) -> bool:

@@ -75,10 +75,7 @@ def findings(records: Sequence[Record]) -> list[str]:
         if told := _best(name, [r for r in mine if not r["yardstick"]]):
             sentences.append(told)
         for peer in dict.fromkeys(r["peer"] for r in mine if r["yardstick"]):
-            found = [r for r in mine if r["peer"] == peer and r["pass"] == (BOTH if "attention" in peer else "forward")]
-            at = listed([f"{short_number(r['ratio'])} at {r['length']:,}" for r in found]) if found else ""
-            if at:
-                sentences.append(f"{name}: {peer} ({found[0]['pass']}) takes this many times as long: {at}.")
+            sentences.append(_scale(name, peer, [r for r in mine if r["peer"] == peer]))
     sentences += _decoding([r for r in of_kind(records, "decode") if r["status"] == "ok"])
     starts = [r for r in of_kind(records, "first_call") if r["status"] == "ok"]
     if starts:
@@ -99,6 +96,13 @@ def _best(name: str, records: Sequence[Record]) -> str:
         of = f"the best of {len(at_length)} others" if len(at_length) > 1 else "the other that ran"
         parts.append(f"at {length:,} {of} takes {short_number(best['ratio'])} times as long ({best['peer']})")
     return f"{name}, forward and backward: {'; '.join(parts)}." if parts else ""
+
+
+def _scale(name: str, peer: str, records: Sequence[Record]) -> str:
+    """What a yardstick says, of forward and backward where it has both."""
+    both = [r for r in records if r["pass"] == BOTH]
+    at = listed([f"{short_number(r['ratio'])} times as long at {r['length']:,}" for r in both or records])
+    return f"{name}, {'forward and backward' if both else 'forward'}: {peer}, for scale, takes {at}."
 
 
 def _decoding(records: Sequence[Record]) -> list[str]:
