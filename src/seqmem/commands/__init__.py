@@ -3,11 +3,12 @@ the exit code. They import what they need when they run, so that ``seqmem --help
 
 from __future__ import annotations
 
-from seqmem.commands import check, compare, mixers, papers, reproduce, tasks
+from seqmem.commands import bench, check, compare, mixers, papers, reproduce, tasks
 
 COMMANDS = {
     "compare": compare,
     "check": check,
+    "bench": bench,
     "mixers": mixers,
     "tasks": tasks,
     "papers": papers,

@@ -51,12 +51,12 @@ class Point:
 Lines = Mapping[Series, Sequence[Point]]
 
 
-def _axes(width: float = 5.2, height: float = 3.3) -> tuple[Figure, Axes]:
+def new_axes(width: float = 5.2, height: float = 3.3) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
 
 
-def _doubling_ticks(axes: Axes, values: Sequence[float], text: Any = short_number) -> None:
+def doubling_ticks(axes: Axes, values: Sequence[float], text: Any = short_number) -> None:
     """A base-2 axis with a tick at each value that occurs."""
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator(sorted(set(values))))
@@ -88,7 +88,7 @@ def _limits(metric: str) -> tuple[float, float]:
     return (0.0, 1.0) if metric == "accuracy" else (0.0, math.inf)
 
 
-def _draw(
+def draw(
     axes: Axes, series: Series, points: Sequence[Point], *, limits: tuple[float, float], hollow: bool = False
 ) -> None:
     """A line through the points; intervals are drawn as far as ``limits``, the values that the metric can take."""
@@ -124,14 +124,14 @@ def against(
     trained_at: the training value, which is marked.
     """
     with style():
-        figure, axes = _axes()
+        figure, axes = new_axes()
         for place, (series, points) in enumerate(lines.items()):
             beside = 2 ** (0.035 * (place - (len(lines) - 1) / 2)) if doubling else 1.0  # intervals side by side
             moved = [replace(point, x=point.x * beside) for point in points]
-            _draw(axes, series, moved, limits=_limits(metric))
+            draw(axes, series, moved, limits=_limits(metric))
         values = [p.x for points in lines.values() for p in points]
         if doubling and values and min(values) > 0:
-            _doubling_ticks(axes, values)
+            doubling_ticks(axes, values)
         _score_axis(axes, metric, chance)
         if trained_at is not None and len(set(values)) > 1:
             axes.axvline(trained_at, color=FAINT, linewidth=1, linestyle=(0, (1, 2)), zorder=1)
@@ -149,9 +149,9 @@ def score_against_state(lines: Lines, *, title: str, metric: str, chance: float 
     One point per mixer and width.
     """
     with style():
-        figure, axes = _axes(10.6, 4.2)
+        figure, axes = new_axes(10.6, 4.2)
         for series, points in lines.items():
-            _draw(axes, series, points, limits=_limits(metric), hollow=series.grows)
+            draw(axes, series, points, limits=_limits(metric), hollow=series.grows)
         axes.set_xscale("log", base=2)
         values = [p.x for points in lines.values() for p in points]
         low, high = math.floor(math.log2(min(values))) - 1.1, math.ceil(math.log2(max(values))) + 0.9
@@ -201,7 +201,7 @@ def curves(
 ) -> str:
     """Learning curves: validation score against tokens seen, one thin line per seed."""
     with style():
-        figure, axes = _axes()
+        figure, axes = new_axes()
         for series, runs in lines.items():
             for run in runs:
                 (line,) = axes.plot(
@@ -218,7 +218,7 @@ def bars(values: Sequence[tuple[Series, Point]], *, title: str, x_label: str, lo
     """Horizontal bars, the best on top. ``Point.y`` is the value."""
     ordered = sorted(values, key=lambda item: item[1].y, reverse=not lower_is_better)
     with style():
-        figure, axes = _axes(5.2, 0.75 + 0.34 * len(ordered))
+        figure, axes = new_axes(5.2, 0.75 + 0.34 * len(ordered))
         for row, (series, point) in enumerate(ordered):
             (bar,) = axes.barh([row], [point.y], color=series.colour, height=0.62)
             bar.set_gid(f"tip|{series.label}|{point.note}")
