@@ -17,6 +17,11 @@ __all__ = ["MODULES", "Evidence", "cards", "check", "load"]
 
 #: slug -> module of every paper that is built, by room, in alphabetical order
 MODULES: dict[str, str] = {
+    # continual
+    "ewc": "seqmem.papers.ewc",
+    "spurious-forgetting": "seqmem.papers.spurious_forgetting",
+    # decoding
+    "locally-typical": "seqmem.papers.locally_typical",
     # theory
     "assoc-memory-scaling": "seqmem.papers.assoc_memory_scaling",
     "lag-system": "seqmem.papers.lag_system",
