@@ -74,3 +74,18 @@ def nats(model: Any, tokens: Tensor) -> Tensor:
 def words(tokens: Tensor) -> list[bytes]:
     """The words of a row of bytes; the last, which may be cut off, is left out."""
     return bytes(tokens.tolist()).split()[:-1]
+
+
+def continued(model: Any, prompts: Tensor, length: int, processors: Sequence[Any] = (), **options: Any) -> Tensor:
+    """Prompts (batch, time) and ``length`` more tokens, through ``generate`` with these logits processors."""
+    from transformers import LogitsProcessorList
+
+    return model.generate(
+        prompts,
+        attention_mask=torch.ones_like(prompts),
+        max_new_tokens=length,
+        min_new_tokens=length,
+        pad_token_id=0,
+        logits_processor=LogitsProcessorList(processors),
+        **options,
+    )

@@ -80,7 +80,10 @@ def _learn_in_turn(
     """The accuracy matrices on validation and on test images: after task i, on task j."""
     generator = torch.Generator().manual_seed(seed)
     model = _network(generator)
-    springs = (L2Anchor if method == "l2" else EWC)(model, strength, learning_rate=RATE if guard else None)
+    rate = RATE if guard else None
+    springs = (
+        L2Anchor(model, strength, learning_rate=rate) if method == "l2" else EWC(model, strength, learning_rate=rate)
+    )
     optimiser = torch.optim.SGD(model.parameters(), RATE, MOMENTUM)
     data = {split: _images(split, count) for split, count in (("train", 1257), ("validation", 270), ("test", 270))}
     x, y = data["train"]
@@ -95,7 +98,7 @@ def _learn_in_turn(
                 loss.backward()
                 optimiser.step()
         some = torch.randperm(len(x), generator=generator)[: settings["fisher"]]
-        if method == "l2":
+        if isinstance(springs, L2Anchor):
             springs.after_task()
         elif method != "plain":
             kind = method if method in ("sampled", "empirical", "batch") else "exact"

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import LogitsProcessorList, TopPLogitsWarper
+from transformers import TopPLogitsWarper
 
 from seqmem.decoding import LocallyTypical, information, repeated_ngrams
-from seqmem.papers._text import byte_model, nats, words
+from seqmem.papers._text import byte_model, continued, nats, words
 from seqmem.papers.paper import Figure, Paper, Report, Rule
 from seqmem.tasks.bytes import Bytes
 
@@ -79,15 +79,8 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
     for n, (name, processor) in enumerate(decoders.items()):
         report(0.7 + 0.05 * n, name)
         torch.manual_seed(seed)
-        texts[name] = lm.generate(
-            prompts,
-            attention_mask=torch.ones_like(prompts),
-            max_new_tokens=length,
-            min_new_tokens=length,
-            **({"do_sample": True, "top_k": 0} if processor is not None else {"do_sample": False}),
-            pad_token_id=0,
-            logits_processor=LogitsProcessorList([processor] if processor is not None else []),
-        )
+        options = {"do_sample": True, "top_k": 0} if processor is not None else {"do_sample": False}
+        texts[name] = continued(lm, prompts, length, [processor] if processor is not None else [], **options)
     gap, repeated, judged, series = {}, {}, {}, {}
     for name, text in texts.items():
         with torch.no_grad():
