@@ -21,7 +21,9 @@ MODULES: dict[str, str] = {
     "ewc": "seqmem.papers.ewc",
     "spurious-forgetting": "seqmem.papers.spurious_forgetting",
     # decoding
+    "fallback-behaviors": "seqmem.papers.fallback_behaviors",
     "locally-typical": "seqmem.papers.locally_typical",
+    "nmst-lm": "seqmem.papers.nmst_lm",
     # theory
     "assoc-memory-scaling": "seqmem.papers.assoc_memory_scaling",
     "lag-system": "seqmem.papers.lag_system",
