@@ -44,8 +44,8 @@ PAPER = Paper(
         control="known_null < 0.1 and known > 0.5",
     ),
     limits="Models of up to a few hundred thousand weights on a closed world of 300 categories. There a list never "
-    "holds an item twice, so that a model trained long enough learns not to repeat; the paper's models are 70 million to 13 "
-    "billion weights on real text.",
+    "holds an item twice, so that a model trained long enough learns not to repeat; the paper's models have 70 million "
+    "to 13 billion weights and were trained on real text.",
     own_model="classify_items(items, gold) on the lists of any model",
     settings={
         "smoke": {"categories": 6, "widths": [8, 16], "ages": [2, 4], "ask": 4},
