@@ -17,6 +17,13 @@ __all__ = ["MODULES", "Evidence", "cards", "check", "load"]
 
 #: slug -> module of every paper that is built, by room, in alphabetical order
 MODULES: dict[str, str] = {
+    # continual
+    "ewc": "seqmem.papers.ewc",
+    "spurious-forgetting": "seqmem.papers.spurious_forgetting",
+    # decoding
+    "fallback-behaviors": "seqmem.papers.fallback_behaviors",
+    "locally-typical": "seqmem.papers.locally_typical",
+    "nmst-lm": "seqmem.papers.nmst_lm",
     # theory
     "assoc-memory-scaling": "seqmem.papers.assoc_memory_scaling",
     "lag-system": "seqmem.papers.lag_system",

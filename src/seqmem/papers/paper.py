@@ -11,8 +11,11 @@ from seqmem.papers import rule as rules
 
 BUDGETS = ("smoke", "laptop", "full")
 
+#: ``report(fraction, text)``: how far a part is, for the progress bar
+Report = Callable[[float, str], None]
+
 #: ``measure(part, settings, seed, model, report) -> {"figures", "series", "notes"}``
-Measure = Callable[[str, dict[str, Any], int, str | None, Callable[[float, str], None]], dict[str, Any]]
+Measure = Callable[[str, dict[str, Any], int, str | None, Report], dict[str, Any]]
 
 
 @dataclass(frozen=True)
