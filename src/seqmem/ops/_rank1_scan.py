@@ -25,7 +25,7 @@ from numba import prange
 from torch import Tensor
 
 from seqmem.ops._launch import jit, launch
-from seqmem.ops._sweep import aligned, padded, sweep
+from seqmem.ops._sweep import aligned, move, padded, recall, sweep
 
 Side = Literal["rows", "columns"]
 BLOCK = 4  # steps
@@ -36,6 +36,7 @@ def make_rank1_scan(rows: int, columns: int, per_row: int, parallel: int) -> Cal
     column or per step."""
     R, C = padded(rows), padded(columns)
     width = R if per_row else C  # of the decays
+    decays_given = rows if per_row else columns
 
     @jit(parallel)
     def rank1_scan(r, x, y, a, reset, s0, z, s, backward, tasks):  # type: ignore[no-untyped-def]
@@ -49,6 +50,7 @@ def make_rank1_scan(rows: int, columns: int, per_row: int, parallel: int) -> Cal
             s0h, sh, S = s0[b, h], s[b, h], aligned(rows, C, s0)
             # of a block: its writes (xs, ys), its reads (rs) and what they give (zs)
             xs, rs, ys, zs = aligned(BLOCK, R, s0), aligned(BLOCK, R, s0), aligned(BLOCK, C, s0), aligned(BLOCK, C, s0)
+            raw = aligned(BLOCK, R, s0) if per_row else rs  # without the decay
             decay, w = aligned(1, width, s0), aligned(1, width, s0)[0]
             through = decay[0]
             S[:, :columns] = s0h
@@ -70,17 +72,13 @@ def make_rank1_scan(rows: int, columns: int, per_row: int, parallel: int) -> Cal
                 for n in range(size):
                     t = first - n - 1 if backward else first + n
                     at = first - n if backward else first + n
-                    rt, rn = r[b, t, h], rs[n]
+                    move(raw, n * R, r, ((b * time + t) * heads + h) * rows, rows)
                     if per_row:
                         if n > 0 or (at < time and not fresh):
-                            wt = a[b, at, h]
                             for i in range(rows):
-                                w[i] *= wt[i]
-                        for i in range(rows):
-                            rn[i] = w[i] * rt[i]
-                    else:
-                        for i in range(rows):
-                            rn[i] = rt[i]
+                                w[i] *= a[b, at, h, i]
+                        for i in range(R):
+                            rs[n, i] = w[i] * raw[n, i]
 
                 sweep(S, decay, xs, ys, rs, zs, rows, C, BLOCK, BLOCK, per_row)
 
@@ -89,45 +87,30 @@ def make_rank1_scan(rows: int, columns: int, per_row: int, parallel: int) -> Cal
                 for n in range(size):
                     t = first - n - 1 if backward else first + n
                     at = first - n if backward else first + n
-                    rt, xt, yt, zt = r[b, t, h], x[b, t, h], y[b, t, h], z[b, t, h]
-                    xn, yn, zn = xs[n], ys[n], zs[n]
+                    place = (b * time + t) * heads + h
                     if n > 0 or (at < time and not fresh):
-                        wt = a[b, at, h]
                         if decays == 1:
-                            scalar = wt[0]
+                            scalar = a[b, at, h, 0]
                             for i in range(width):
                                 w[i] = scalar
-                        elif per_row:
-                            for i in range(rows):
-                                w[i] = wt[i]
                         else:
-                            for j in range(columns):
-                                w[j] = wt[j]
+                            move(w, 0, a, ((b * time + at) * heads + h) * decays_given, decays_given)
                         for i in range(width):
                             through[i] *= w[i]
                     if not per_row:
                         for j in range(C):
-                            zn[j] *= through[j]
-                    for i in range(rows):
-                        xn[i] = xt[i]
-                    for j in range(columns):
-                        yn[j] = yt[j]
-                    for m in range(n + 1):
-                        xm, ym = xs[m], ys[m]
-                        if m < n:
-                            if per_row:
-                                for i in range(R):
-                                    xm[i] *= w[i]
-                            else:
-                                for j in range(C):
-                                    ym[j] *= w[j]
-                        match = zero
-                        for i in range(rows):
-                            match += rt[i] * xm[i]
-                        for j in range(C):
-                            zn[j] += match * ym[j]
-                    for j in range(columns):
-                        zt[j] = zn[j]
+                            zs[n, j] *= through[j]
+                    move(xs, n * R, x, place * rows, rows)
+                    move(ys, n * C, y, place * columns, columns)
+                    for m in range(n):
+                        if per_row:
+                            for i in range(R):
+                                xs[m, i] *= w[i]
+                        else:
+                            for j in range(C):
+                                ys[m, j] *= w[j]
+                    recall(zs, n, raw, xs, ys, n + 1, R, C)
+                    move(z, place * columns, zs, n * C, columns)
                 xs[size:], ys[size:] = zero, zero
                 done += size
             sweep(S, decay, xs, ys, rs, zs, rows, C, BLOCK, BLOCK, per_row)
