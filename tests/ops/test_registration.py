@@ -1,5 +1,9 @@
 """The kernels as torch.library operators: what PyTorch itself checks of them, and torch.compile."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 import torch.utils.checkpoint
@@ -95,5 +99,22 @@ def test_checkpoints_and_refuses_vmap(op: str) -> None:
     stored = torch.utils.checkpoint.checkpoint(read, q, use_reentrant=False)
     (got,), (expected,) = (torch.autograd.grad(o, q, weights) for o in (stored, read(q)))
     torch.testing.assert_close(got, expected, rtol=0, atol=0)
-    with pytest.raises(NotImplementedError, match="does not run under torch.func.vmap; put the mapped dimension"):
+    with pytest.raises(NotImplementedError, match=r"does not run under torch\.func\.vmap; put the mapped dimension"):
         torch.func.vmap(read)(torch.stack([q, q]))
+
+
+def test_without_machine_code() -> None:
+    """NUMBA_DISABLE_JIT=1: the kernels as plain Python, with blocks that a reset cuts."""
+    program = """
+import torch
+from seqmem.ops import delta_rule, gated_linear_attention
+q, v, g = (torch.rand(1, 6, 1, *n).double() for n in ((3,), (2,), ()))
+q.requires_grad_()
+reset = torch.tensor([[0, 0, 1, 0, 0, 0]]).bool()
+for run in (lambda backend: gated_linear_attention(q, q.cos(), v, -q, reset=reset, backend=backend)[0],
+            lambda backend: delta_rule(q, q.cos() / 2, v, g, -g, reset=reset, backend=backend)[0]):
+    o, expected = run("numba"), run("reference")
+    torch.testing.assert_close(o, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(x.square().sum(), q) for x in (o, expected)))
+"""
+    subprocess.run([sys.executable, "-c", program], env={**os.environ, "NUMBA_DISABLE_JIT": "1"}, check=True)

@@ -92,8 +92,6 @@ def _shapes(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Tensor | None, s0:
 
 
 scan.register_fake(_shapes)
-scan_backward.register_fake(
-    lambda q, k, v, beta, s0, reset, s, residual, a, *_: empty(q, k, residual, beta, a, s0)
-)
+scan_backward.register_fake(lambda q, k, v, beta, s0, reset, s, residual, a, *_: empty(q, k, residual, beta, a, s0))
 scan.register_autograd(_gradient, setup_context=_remember)
 scan.register_vmap(refuse_vmap("delta_rule"))

@@ -70,9 +70,7 @@ def state_before(s: Tensor, a: Tensor, reset: Tensor) -> Tensor:
 
 
 @torch.library.custom_op("seqmem::linear_attention", mutates_args=())
-def scan(
-    q: Tensor, k: Tensor, v: Tensor, g: Tensor, s0: Tensor, reset: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
+def scan(q: Tensor, k: Tensor, v: Tensor, g: Tensor, s0: Tensor, reset: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """(o, final state, the decay exp g), with g: (batch, time, heads, 1 | key); all but reset of one dtype."""
     q, k, v, s0 = (x.contiguous() for x in (q, k, v, s0))
     a = g.exp().contiguous()

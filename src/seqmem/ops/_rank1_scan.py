@@ -18,7 +18,7 @@ Every block passes over S once: what the previous block wrote is added as this o
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from numba import prange

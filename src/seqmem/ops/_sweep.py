@@ -122,7 +122,8 @@ def _move(typing_context, target, at, source, begin, size):  # type: ignore[no-u
             offset = context.cast(builder, arguments[k + 1], signature.args[k + 1], types.intp)
             places.append(builder.gep(data, [offset], inbounds=True))
         bytes_ = INDEX(size.literal_value * (4 if target.dtype == types.float32 else 8))
-        cgutils.raw_memcpy(builder, *places, bytes_, 1)
+        to, origin = places
+        cgutils.raw_memcpy(builder, to, origin, bytes_, 1)
         return context.get_dummy_value()
 
     return types.void(target, at, source, begin, size), code
@@ -217,9 +218,7 @@ def emit_sweep(
         columns_from(INDEX((whole * panel + n) * v.lanes), 1)
 
 
-def emit_recall(
-    builder: Any, z: Any, r: Any, x: Any, y: Any, n: Any, count: Any, rows: int, columns: int
-) -> None:
+def emit_recall(builder: Any, z: Any, r: Any, x: Any, y: Any, n: Any, count: Any, rows: int, columns: int) -> None:
     """The loop of :func:`recall`."""
     v = Vectors(builder, z.type.pointee)
 
