@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit, prange
 
 from seqmem.ops._launch import OPTIONS
-from seqmem.ops._rank1_scan import padded
+from seqmem.ops._sweep import padded
 
 
 @lru_cache(None)

@@ -26,7 +26,7 @@ from seqmem.ops._arrays import array, empty, refuse_vmap
 from seqmem.ops._launch import OPTIONS, launch
 from seqmem.ops._linear_attention import decay_gradient
 from seqmem.ops._matrix_state import no_reset
-from seqmem.ops._rank1_scan import padded
+from seqmem.ops._sweep import padded
 
 
 @lru_cache(None)

@@ -76,6 +76,11 @@ class Part(BaseModel):
         """Small networks: a thread each."""
         return 1
 
+    @property
+    def resumable(self) -> bool:
+        """A part is run whole."""
+        return False
+
     def obstacle(self) -> str:
         """Modules of papers can be imported everywhere but from the main script."""
         if self.module != "__main__":
