@@ -72,9 +72,9 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
     for n, name in enumerate(names[: settings["mixers"]]):
         report(0.5 + 0.5 * n / len(names), name)
         torch.manual_seed(seed)
-        mixer = get_mixer(name)(16).double()
+        mixer: Any = get_mixer(name)(16).double()
         small = torch.randn(1, time, 16, generator=generator, dtype=torch.float64)
-        norms = gradient_horizon(mixer, small, mixer.initial_state(1))
+        norms = gradient_horizon(mixer.__call__, small, mixer.initial_state(1))
         series[f"log10 of the gradient's norm by distance, layers as they begin: {name}"] = _curve(distance, norms)
     notes = [f"{row['name']}: {row['summary']}; {row['memory']} memory" for row in taxonomy(16)]
     return {"figures": figures, "series": series, "notes": notes if seed == 0 else []}
