@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from seqmem.ops._arrays import empty, refuse_vmap
-from seqmem.ops._delta_kernels import make_backward_errors, make_backward_keys, make_forward
+from seqmem.ops._delta_kernels import make_backward, make_forward
 from seqmem.ops._launch import launch
 from seqmem.ops._linear_attention import decay_gradient, flags, state_before
 
@@ -33,8 +33,8 @@ def scan(
     q, k, v, beta, s0 = (x.contiguous() for x in (q, k, v, beta, s0))
     a = q.new_empty(0, 0, 0) if g is None else g.exp().contiguous()
     o, residual, s = empty(v, v, s0)
-    arrays = [x.numpy() for x in (q, k, v, beta, a, flags(q, reset), s0, o, residual, s)]
-    launch(make_forward, (q.shape[3], v.shape[3], int(g is not None)), q.shape[0] * q.shape[2], *arrays)
+    arrays = [x.numpy() for x in (k, q, k, v, beta, a, flags(q, reset), s0, residual, o, s)]
+    launch(make_forward, (q.shape[3], v.shape[3], int(g is not None), 1), q.shape[0] * q.shape[2], *arrays)
     return o, s, residual, a
 
 
@@ -57,15 +57,20 @@ def scan_backward(
     do = torch.zeros_like(residual) if do is None else do.contiguous()
     ds = torch.zeros_like(s0) if ds is None else ds.contiguous()
     starts = flags(q, reset)
-    constants, tasks = (q.shape[3], do.shape[3], int(v is not None)), q.shape[0] * q.shape[2]
+    (key, value), gated, tasks = s0.shape[2:], int(v is not None), q.shape[0] * q.shape[2]
     dv, du, first = empty(do, do, s0)
-    arrays = [x.numpy() for x in (q, k, do, beta, a, starts, ds, dv, du, first)]
-    launch(make_backward_errors, constants, tasks, *arrays)
+    arrays = [x.numpy() for x in (q, do, k, dv, k, beta, a, starts, ds, du, first)]
+    launch(make_backward, (key, value, gated, 1), tasks, *arrays)
     dbeta = torch.linalg.vecdot(du, residual)
     u = torch.mul(residual, beta.unsqueeze(-1), out=du)  # du is done with
-    dq, dk = empty(q, k)
-    arrays = [x.numpy() for x in (q, k, do, u, dv, a, starts, s0, ds, dq, dk)]
-    launch(make_backward_keys, constants, tasks, *arrays)
+    # Both states transposed, so that the products are reads again: dS_t u_t, then (a_t S_{t-1}) dv_t and S_t do_t
+    s0_t, ds_t = s0.mT.contiguous(), ds.mT.contiguous()
+    dq, dk, lost, unused = empty(q, k, k, s0_t)
+    arrays = [x.numpy() for x in (do, q, dv, k, u, beta, a, starts, ds_t, dk, unused)]
+    launch(make_backward, (value, key, gated, 0), tasks, *arrays)
+    arrays = [x.numpy() for x in (dv, do, u, k, beta, a, starts, s0_t, lost, dq, unused)]
+    launch(make_forward, (value, key, gated, 0), tasks, *arrays)
+    dk -= lost
     if v is None:
         decay, dg = torch.ones_like(beta[:, :1]), torch.empty_like(a)
     else:
