@@ -24,6 +24,8 @@ MODULES: dict[str, str] = {
     "fallback-behaviors": "seqmem.papers.fallback_behaviors",
     "locally-typical": "seqmem.papers.locally_typical",
     "nmst-lm": "seqmem.papers.nmst_lm",
+    # mixers
+    "retnet": "seqmem.papers.retnet",
     # survey
     "rnn-critical-review": "seqmem.papers.rnn_critical_review",
     # tasks
