@@ -40,7 +40,8 @@ PAPER = Paper(
         control="other_decay > 1e-3",
     ),
     limits="Models of under a million weights on a megabyte of text; the paper's parity with attention is about "
-    "billions of weights, and its speeds are those of a GPU. Attention's step is cheap while its keys and values fit a cache.",
+    "billions of weights, and its speeds are those of a GPU. Attention's step is cheap while its keys and values fit "
+    "into a cache.",
     own_model="seqmem compare --mixers retention,attention,my_layer:MyLayer",
     settings={
         "smoke": {"width": 16, "steps": 3, "short": 8, "long": 32, "rounds": 3},
