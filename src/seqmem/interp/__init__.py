@@ -1,0 +1,30 @@
+"""Where the memory is: one vocabulary for looking inside, for attention and recurrence alike.
+
+Works on :class:`seqmem.models.SequenceLM` and on GPT-2, Llama, Mamba, Mamba-2, RWKV and RecurrentGemma of transformers.
+"""
+
+from seqmem.interp.attention import attention_of
+from seqmem.interp.heads import ablate_heads
+from seqmem.interp.hooks import Trace, intervene, record
+from seqmem.interp.retrieval import Needle, RetrievalScore, retrieval_scores
+from seqmem.interp.scores import PROBES, HeadScore, score_heads
+from seqmem.interp.sites import Site, sites
+from seqmem.interp.state import patch_state, state_at
+
+__all__ = [
+    "PROBES",
+    "HeadScore",
+    "Needle",
+    "RetrievalScore",
+    "Site",
+    "Trace",
+    "ablate_heads",
+    "attention_of",
+    "intervene",
+    "patch_state",
+    "record",
+    "retrieval_scores",
+    "score_heads",
+    "sites",
+    "state_at",
+]

@@ -1,0 +1,126 @@
+"""Retrieval heads of a text model (Retrieval Head Mechanistically Explains Long-Context Factuality, 2024, arXiv
+2404.15574): which heads look at the word that the model is copying from far back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from seqmem.errors import InputError
+from seqmem.interp.attention import evaluating, reduced_attention
+from seqmem.interp.families import layers_of
+
+
+class Needle(NamedTuple):
+    """A sentence to hide, and a question that is answered by saying it again."""
+
+    sentence: str
+    question: str
+
+
+NEEDLES = (
+    Needle(" The secret word of the old lighthouse is marmalade.", "\nThe secret word of the old lighthouse is"),
+    Needle(" Every spring the miller hides seven copper spoons.", "\nEvery spring the miller hides"),
+    Needle(" The train to Orlen leaves at nine from platform four.", "\nThe train to Orlen leaves at"),
+)
+HAYSTACK = (
+    " The road went down to the river and turned at the bridge. Some houses had red doors and some had none."
+    " In the afternoon a wind came up and moved the leaves. A dog slept beside the well until evening."
+    " The baker counted loaves, and nobody was in a hurry. Rain fell later, and it stopped before dark."
+)
+
+
+class RetrievalScore(NamedTuple):
+    """score: mean over the tests of the share of the needle's tokens copied via the head. chance: the same for a head
+    whose largest weight falls anywhere in the text. active: share of tests with a score above zero."""
+
+    layer: int
+    head: int
+    score: float
+    chance: float
+    active: float
+
+
+@torch.no_grad()
+def retrieval_scores(
+    model: nn.Module,
+    tokenizer: Any,
+    *,
+    lengths: Iterable[int] = (128, 256),
+    depths: Iterable[float] = (0.1, 0.5, 0.9),
+    needles: Sequence[Needle | tuple[str, str]] = NEEDLES,
+    haystack: str = HAYSTACK,
+    new_tokens: int = 12,
+    layers: Iterable[int] | None = None,
+) -> list[RetrievalScore]:
+    """One :class:`RetrievalScore` per head, for every needle at every length (tokens of haystack) and depth (0: the
+    beginning, 1: the end).
+
+    The model answers greedily. While it says w, a head retrieves w when its largest weight lies on a token of the
+    needle that is w; its score in the test is the share of the needle's distinct tokens that it retrieved. The paper
+    calls a mean of 0.1 and more a retrieval head. tokenizer: called as ``tokenizer(text, add_special_tokens=False)``,
+    giving ``input_ids``. A model that copies nothing has scores of 0.
+    """
+    found = layers_of(model)
+    chosen = list(range(len(found))) if layers is None else list(layers)
+    lengths, depths = list(lengths), list(depths)
+    if not (lengths and depths and needles) or min(lengths) < 1 or not all(0 <= depth <= 1 for depth in depths):
+        raise InputError(f"lengths {lengths} must be at least 1, depths {depths} from 0 to 1, and one needle given")
+    if new_tokens < 1:
+        raise InputError(f"new_tokens is {new_tokens}, expected at least 1")
+    device = next(model.parameters()).device
+    filler = _encode(tokenizer, haystack)
+    tests: list[dict[int, Tensor]] = []
+    chances: list[float] = []
+    for sentence, question in needles:
+        needle, ask = _encode(tokenizer, sentence), _encode(tokenizer, question)
+        for length in lengths:
+            hay = (filler * (length // len(filler) + 1))[:length]
+            for depth in depths:
+                cut = round(depth * length)
+                prompt = hay[:cut] + needle + hay[cut:] + ask
+                scores, chance = _one_test(model, prompt, range(cut, cut + len(needle)), new_tokens, chosen, device)
+                tests.append(scores)
+                chances.append(chance)
+    table = []
+    for layer in chosen:
+        scores_of = torch.stack([test[layer] for test in tests])  # (tests, heads)
+        mean, active = scores_of.mean(0).tolist(), (scores_of > 0).float().mean(0).tolist()
+        chance = sum(chances) / len(chances)
+        table += [RetrievalScore(layer, h, mean[h], chance, active[h]) for h in range(len(mean))]
+    return table
+
+
+def _encode(tokenizer: Any, text: str) -> list[int]:
+    ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    if not ids:
+        raise InputError(f"the tokenizer gives no token for {text!r}; give text that it knows")
+    return ids
+
+
+def _one_test(
+    model: Any, prompt: list[int], span: range, new_tokens: int, layers: list[int], device: torch.device
+) -> tuple[dict[int, Tensor], float]:
+    """``{layer: (heads,)}`` scores of one answer, and the score of a head that points anywhere."""
+    text = torch.tensor([prompt], device=device)
+    with evaluating(model):
+        for _ in range(new_tokens):  # greedy, whole text each time: every family reads that from an empty memory
+            text = torch.cat([text, model(text, use_cache=False).logits[:, -1:].argmax(-1)], 1)
+    said = text[0, len(prompt) :]
+    rows = torch.arange(len(prompt) - 1, text.shape[1] - 1, device=device)  # the reading behind each said token
+    distinct = text[0, span.start : span.stop].unique()
+
+    def measure(weights: Tensor) -> Tensor:
+        top, where = weights[0][:, rows].abs().max(-1)  # (heads, said)
+        inside = (where >= span.start) & (where < span.stop) & (top > 0)
+        hit = inside & (text[0, where] == said)
+        copied = (hit[:, :, None] & (said[:, None] == distinct)).any(1)  # (heads, distinct)
+        return copied.float().mean(-1)
+
+    scores = reduced_attention(model, text[:, :-1], measure, 0, layers=layers)
+    odds = (said[:, None] == text[0, span.start : span.stop]).sum(1) / (rows + 1)  # that a random pointer hits
+    miss = torch.stack([torch.where(said == token, 1 - odds, torch.ones_like(odds)).prod() for token in distinct])
+    return scores, float((1 - miss).mean())
