@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM
 from seqmem.errors import InputError
 from seqmem.mixers.state import detach, tensors
 from seqmem.models import SequenceConfig, SequenceLM, StateCache, build, parameter_count
+from seqmem.models.cache import NAME
 from tests.models.stacks import ATTENTION, AVERAGE, BUFFERED, STACKS, small
 
 every_stack = pytest.mark.parametrize("layers", STACKS.values(), ids=STACKS)
@@ -245,3 +246,19 @@ def test_learns_to_copy_the_previous_token(generator):
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.5 * torch.tensor(8.0).log().item()
+
+
+def test_the_cache_goes_by_both_of_its_names() -> None:
+    model = build(SequenceConfig(vocab_size=9, width=8, layers=["gru"]))
+    tokens = torch.tensor([[1, 2, 3, 4]])
+    whole = model(tokens).logits
+    for name in ("past_key_values", "cache"):
+        cache = StateCache()
+        first = model(tokens[:, :2], **{name: cache})
+        assert first[NAME] is cache
+        assert first.past_key_values is cache
+        torch.testing.assert_close(model(tokens[:, 2:], **{name: cache}).logits, whole[:, 2:])
+    with pytest.raises(InputError, match="two names"):
+        model(tokens, cache=StateCache(), past_key_values=StateCache())
+    with pytest.raises(InputError, match="cache is a dict, expected"):
+        model(tokens, cache={})

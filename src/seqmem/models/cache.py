@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import Any
+
 import torch
 from torch import Tensor
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from seqmem.errors import InputError
 from seqmem.mixers.state import State, map_state, select, state_bytes
+
+#: what transformers calls a model's memory, in calls and in outputs: "cache" since 5.24, "past_key_values" before
+NAME = "cache" if "cache" in {field.name for field in fields(CausalLMOutputWithPast)} else "past_key_values"
+
+
+def given_cache(past_key_values: Any, cache: Any) -> StateCache | None:
+    """The one that was given under either name. InputError for two, or for another kind of cache."""
+    if past_key_values is not None and cache is not None:
+        raise InputError("cache and past_key_values are two names of one thing; give one of them")
+    found = cache if past_key_values is None else past_key_values
+    if found is not None and not isinstance(found, StateCache):
+        name = "cache" if past_key_values is None else "past_key_values"
+        raise InputError(f"{name} is a {type(found).__name__}, expected a seqmem.models.StateCache or None")
+    return found
 
 
 class StateCache:
@@ -18,6 +36,7 @@ class StateCache:
 
     is_compileable = False
     is_croppable = False  # a recurrent state cannot forget its last tokens
+    is_linear = (False,)  # ``generate`` then leaves out what was read already
 
     def __init__(self, states: tuple[State, ...] | None = None, length: int = 0) -> None:
         self.states = states  # one per layer, or None: nothing read yet

@@ -39,7 +39,7 @@ class SequenceConfig(PreTrainedConfig):
         "intermediate_size": "mlp_width",
         "tie_word_embeddings": "tie_embeddings",
     }
-    keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012
+    keys_to_ignore_at_inference = ["cache", "past_key_values"]  # noqa: RUF012
 
     vocab_size: int = 256
     width: int = 64

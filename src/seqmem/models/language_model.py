@@ -17,7 +17,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from seqmem.errors import InputError
 from seqmem.mixers.state import State
 from seqmem.models.block import Block
-from seqmem.models.cache import StateCache
+from seqmem.models.cache import NAME, StateCache, given_cache
 from seqmem.models.config import SequenceConfig
 
 
@@ -98,21 +98,20 @@ class SequenceLM(PreTrainedModel, GenerationMixin):
         logits_to_keep: int | Tensor = 0,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
+        cache: StateCache | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast | tuple[Any, ...]:
         """The transformers call.
 
         input_ids: (batch, time), or inputs_embeds: (batch, time, width). attention_mask: (batch, at least time), 0 at
         padding; its last ``time`` columns are about the given tokens. labels: (batch, time), shifted here, -100 where
-        nothing is asked. past_key_values: a :class:`StateCache`, updated in place. reset: (batch, time) bool, True
-        where a new document begins. logits_to_keep: only the last so many logits, or those at these positions; 0: all.
+        nothing is asked. past_key_values, or cache (its name since transformers 5.24): a :class:`StateCache`, updated
+        in place. reset: (batch, time) bool, True where a new document begins. logits_to_keep: only the last so many
+        logits, or those at these positions; 0: all.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise InputError("give exactly one of input_ids and inputs_embeds")
-        if past_key_values is not None and not isinstance(past_key_values, StateCache):
-            raise InputError(
-                f"past_key_values is a {type(past_key_values).__name__}, expected a seqmem.models.StateCache or None"
-            )
+        memory = given_cache(past_key_values, cache)
         if labels is not None and not (isinstance(logits_to_keep, int) and logits_to_keep == 0):
             raise InputError("labels need all logits; leave logits_to_keep out")
         if kwargs.get("output_attentions"):
@@ -127,14 +126,14 @@ class SequenceLM(PreTrainedModel, GenerationMixin):
         if self.training and any(block.gradient_checkpointing for block in self.layers):
             use_cache = False
 
-        states = None if past_key_values is None else past_key_values.states
+        states = None if memory is None else memory.states
         stream, last, states = self._read(x, states, mask, reset)
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.lm_head(last[:, keep])  # (batch, kept, vocab)
 
         if use_cache:
-            past_key_values = StateCache() if past_key_values is None else past_key_values
-            past_key_values.update(states, positions=x.shape[1])
+            memory = StateCache() if memory is None else memory
+            memory.update(states, positions=x.shape[1])
         loss = None
         if labels is not None:
             counted = {key: kwargs[key] for key in ("num_items_in_batch", "shift_labels") if key in kwargs}
@@ -144,8 +143,8 @@ class SequenceLM(PreTrainedModel, GenerationMixin):
         output = CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
-            past_key_values=past_key_values if use_cache else None,  # type: ignore[arg-type]
             hidden_states=(*stream, last) if output_hidden_states else None,
+            **{NAME: memory if use_cache else None},  # type: ignore[arg-type]
         )
         return_dict = self.config.return_dict if return_dict is None else return_dict
         return output if return_dict else output.to_tuple()
@@ -161,26 +160,28 @@ class SequenceLM(PreTrainedModel, GenerationMixin):
         inputs_embeds: Tensor | None = None,
         is_first_iteration: bool | None = False,
         reset: Tensor | None = None,
+        cache: Any = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
         """The unread part of the text. ``reset`` is about the whole prompt; no document begins after it."""
-        if next_sequence_length is not None and next_sequence_length < 1:
+        memory = given_cache(past_key_values, cache)
+        if memory is not None and next_sequence_length is not None and next_sequence_length < 1:
             raise InputError(
-                f"the cache has read {past_key_values.length} positions and the text has {input_ids.shape[1]}; "
+                f"the cache has read {memory.length} positions and the text has {input_ids.shape[1]}; "
                 "give the whole text with at least one token more than the cache has read"
             )
         inputs: dict[str, Any] = super().prepare_inputs_for_generation(  # type: ignore[misc]
             input_ids,  # type: ignore[arg-type]
             next_sequence_length=next_sequence_length,
-            past_key_values=past_key_values,
             attention_mask=attention_mask,  # type: ignore[arg-type]
             inputs_embeds=inputs_embeds,
             is_first_iteration=is_first_iteration,
+            **{NAME: memory},  # type: ignore[arg-type]
             **kwargs,
         )
         if reset is not None:
             given = inputs["input_ids"] if inputs.get("inputs_embeds") is None else inputs["inputs_embeds"]
-            first = past_key_values.length if past_key_values is not None else 0
+            first = memory.length if memory is not None else 0
             last = first + given.shape[1]
             inputs["reset"] = F.pad(reset, (0, max(0, last - reset.shape[1])))[:, first:last]
         return inputs
