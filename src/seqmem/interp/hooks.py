@@ -38,6 +38,9 @@ class Trace(Mapping[str, Any]):
     def __getitem__(self, site: str) -> Any:
         return self.all(site)[-1]
 
+    def __contains__(self, site: object) -> bool:
+        return site in self._seen
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._seen)
 
@@ -156,7 +159,9 @@ def _state(layer: Layer, hook: Hook) -> list[Any]:
 
 
 _ATTACH: dict[str, Callable[[Layer, Hook], list[Any]]] = {
-    "resid.in": lambda layer, hook: _before(layer.block, hook),
+    "resid.in": lambda layer, hook: (
+        _before(layer.block, hook) if layer.embedding_norm is None else _after(layer.embedding_norm, hook)
+    ),
     "resid.out": lambda layer, hook: _after(layer.block, hook),
     "mixer.in": lambda layer, hook: _before(layer.mixer, hook),
     "mixer.out": lambda layer, hook: _after(layer.mixer, hook),

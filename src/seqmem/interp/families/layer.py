@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from seqmem.errors import InputError
 from seqmem.mixers.state import State
 
 
@@ -24,6 +25,13 @@ class Call(NamedTuple):
         """The mixer's input, (batch, time, width)."""
         return self.args[0] if self.args else self.kwargs["hidden_states"]
 
+    def cache(self, layer: int) -> Any:
+        """transformers' cache. InputError, which names the layer, where the model was called without one."""
+        found = given_cache(self.kwargs)
+        if found is None:
+            raise InputError(f"layers.{layer}.state: the model was called without a cache; call it with use_cache=True")
+        return found
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -33,7 +41,8 @@ class Layer:
     channel of a recurrence. ``attention(call, channels)`` gives (batch, heads, time, time), ``channels`` choosing some
     heads (a slice) before anything large is made; ``read(call, attention)`` gives the mixer's output from all heads.
     ``started(args, kwargs)`` says whether a call continues from a memory. ``state(call)`` is what is left at its end.
-    ``lacks``: for each site that is not there, why.
+    ``lacks``: for each site that is not there, why. ``embedding_norm``: a norm at the beginning of the first block,
+    after which the residual stream begins.
     """
 
     index: int
@@ -48,6 +57,7 @@ class Layer:
     started: Callable[[tuple[Any, ...], dict[str, Any]], bool]
     state: Callable[[Call], State]
     lacks: Mapping[str, str] = field(default_factory=dict)
+    embedding_norm: nn.Module | None = None
 
 
 class Memory(Protocol):
@@ -64,6 +74,12 @@ class Memory(Protocol):
     def put(self, layer: int, state: State) -> None:
         """Replace the state of a layer."""
         ...
+
+
+def given_cache(kwargs: Mapping[str, Any]) -> Any:
+    """transformers' cache among the arguments of a call, or None. It has one name since 5.24, and had several."""
+    found = (kwargs.get(name) for name in ("cache", "past_key_values", "cache_params"))
+    return next((cache for cache in found if cache is not None), None)
 
 
 def first(output: Any) -> Tensor:

@@ -16,11 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import DynamicCache
 
-from seqmem.errors import InputError
-from seqmem.interp.families.layer import Call, Layer, one_by_one
+from seqmem.interp.families.layer import Call, Layer, given_cache, one_by_one
 from seqmem.mixers._shared import diagonal_attention, read_diagonal
 from seqmem.mixers.state import State
+from seqmem.models.cache import NAME
 
+CACHE = "cache" if NAME == "cache" else "cache_params"
 NO_MLP = "this family has no MLP: a block is a mixer alone"
 
 
@@ -50,14 +51,11 @@ def mamba2_layers(model: Any) -> list[Layer]:
 
 def _layer(index: int, block: Any, heads: int, per_channel: bool, attention: Any, read: Any) -> Layer:
     def started(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        cache = kwargs.get("cache_params")
+        cache = given_cache(kwargs)
         return cache is not None and cache.has_previous_state(index)
 
     def state(call: Call) -> State:
-        cache = call.kwargs.get("cache_params")
-        if cache is None:
-            raise InputError(f"layers.{index}.state: the model was called without a cache; call it with use_cache=True")
-        return _copy(cache, index)
+        return _copy(call.cache(index), index)
 
     mixer = block.mixer
     lacks = {"mlp.out": NO_MLP}
@@ -143,7 +141,7 @@ class Memory:
         return one_by_one(self._call, tokens) if self.cache.has_previous_state(0) else self._call(tokens)
 
     def _call(self, tokens: Tensor) -> Tensor:
-        return self.model(tokens, cache_params=self.cache, use_cache=True).logits
+        return self.model(tokens, **{CACHE: self.cache}, use_cache=True).logits
 
     def get(self, layer: int) -> State:
         return _copy(self.cache, layer)

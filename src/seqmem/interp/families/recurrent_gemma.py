@@ -19,6 +19,7 @@ from seqmem.interp.families.layer import Call, Layer, one_by_one
 from seqmem.interp.families.transformer import attention_layer, read_llama
 from seqmem.mixers._shared import diagonal_attention, read_diagonal
 from seqmem.mixers.state import State
+from seqmem.models.cache import NAME
 
 
 class GriffinState(NamedTuple):
@@ -114,7 +115,7 @@ class Memory:
     def _call(self, tokens: Tensor) -> Tensor:
         position = torch.arange(self.read, self.read + tokens.shape[1], device=tokens.device)[None]
         self.read += tokens.shape[1]
-        return self.model(tokens, position_ids=position, past_key_values=self.cache, use_cache=True).logits
+        return self.model(tokens, position_ids=position, **{NAME: self.cache}, use_cache=True).logits
 
     def get(self, layer: int) -> State:
         if _recurs(self.mixers[layer]):

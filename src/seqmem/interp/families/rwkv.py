@@ -49,8 +49,9 @@ def _layer(index: int, block: Any) -> Layer:
 
     lacks = {"state": "part of it is written by the MLP, after the mixer; use seqmem.interp.state_at"}
     size = mixer.attention_hidden_size
+    norm = getattr(block, "pre_ln", None)  # of the first block
     return Layer(
-        index, block, mixer, block.feed_forward, mixer.output, size, True, attention, read, started, state, lacks
+        index, block, mixer, block.feed_forward, mixer.output, size, True, attention, read, started, state, lacks, norm
     )
 
 

@@ -11,6 +11,7 @@ from transformers import DynamicCache
 from seqmem.errors import InputError
 from seqmem.interp.families.layer import Call, Layer
 from seqmem.mixers.state import State
+from seqmem.models.cache import NAME
 
 
 def gpt2_layers(model: Any) -> list[Layer]:
@@ -34,10 +35,8 @@ def attention_layer(index: int, block: Any, mixer: Any, mlp: Any, out: Any, head
     """A layer of softmax attention; its state is the (keys, values) of the cache."""
 
     def state(call: Call) -> State:
-        cache = call.kwargs.get("past_key_values")
-        if cache is None:
-            raise InputError(f"layers.{index}.state: the model was called without a cache; call it with use_cache=True")
-        return cache.layers[index].keys.clone(), cache.layers[index].values.clone()
+        kept = call.cache(index).layers[index]
+        return kept.keys.clone(), kept.values.clone()
 
     return Layer(index, block, mixer, mlp, out, heads, False, weights, read, lambda *_: False, state)
 
@@ -78,7 +77,7 @@ class Memory:
         self.cache = DynamicCache(config=model.config)
 
     def feed(self, tokens: Tensor) -> Tensor:
-        return self.model(tokens, past_key_values=self.cache, use_cache=True).logits
+        return self.model(tokens, **{NAME: self.cache}, use_cache=True).logits
 
     def get(self, layer: int) -> State:
         return self.cache.layers[layer].keys.clone(), self.cache.layers[layer].values.clone()
