@@ -65,13 +65,13 @@ OWN = tuple(MIXERS)
 EVERY = (*HUGGING_FACE, *OWN)
 
 
-def make(name: str) -> Any:
+def make(name: str, short_conv: int = 3) -> Any:
     """A model in evaluation mode, weights large enough that every part of it matters."""
     torch.manual_seed(0)
     if name in HUGGING_FACE:
         model = HUGGING_FACE[name]()
     else:
-        model = SequenceLM(SequenceConfig(vocab_size=VOCABULARY, width=16, layers=[name, name], short_conv=3))
+        model = SequenceLM(SequenceConfig(vocab_size=VOCABULARY, width=16, layers=[name, name], short_conv=short_conv))
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 2:

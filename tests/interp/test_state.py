@@ -78,10 +78,12 @@ def test_a_read_out_is_another_operation_than_a_write(name: str) -> None:
     moved = (read_out - plain).abs().amax((0, 2)) > 1e-5
     wrote = patch_state(model, tokens, 1, 5, lambda state: map_state(torch.zeros_like, state))
     forgot = (wrote - plain).abs().amax((0, 2)) > 1e-5
-    assert moved[5] and not moved[:5].any()
+    assert moved[5]
+    assert not moved[:5].any()
     if name != "rwkv":
         assert not moved[6:].any()  # only this step, as the layer is the last one
-    assert not forgot[:6].any() and forgot[6]  # from there on
+    assert not forgot[:6].any()
+    assert forgot[6]
 
 
 def _flat(state: Any) -> list[torch.Tensor]:

@@ -22,7 +22,7 @@ def attention_of(
     tokens: Tensor,
     *,
     layers: Iterable[int] | None = None,
-    channels: slice = slice(None),  # noqa: B008 - a slice is a constant
+    channels: slice = slice(None),
     reduce: str | None = None,
 ) -> dict[int, Tensor]:
     """``{layer: (batch, heads, time, time)}``: the weight of what position j wrote in what position i reads.
@@ -54,7 +54,7 @@ def reduced_attention(
     join: int | None,
     *,
     layers: Iterable[int] | None = None,
-    channels: slice = slice(None),  # noqa: B008
+    channels: slice = slice(None),
 ) -> dict[int, Tensor]:
     """``reduce`` of every layer's attention, piece by piece of its heads; pieces are joined along the axis ``join``, or
     averaged over the heads where that is None."""

@@ -21,8 +21,8 @@ def copying_scores(model: nn.Module, layers: Iterable[int]) -> dict[int, Tensor]
     or norm between them.
     """
     found = layers_of(model)
-    embed = model.get_input_embeddings().weight.detach().double()  # type: ignore[operator,union-attr] # (vocab, width)
-    unembed = model.get_output_embeddings().weight.detach().double()  # type: ignore[operator,union-attr]
+    embed = model.get_input_embeddings().weight.detach().double()  # type: ignore[operator] # (vocab, width)
+    unembed = model.get_output_embeddings().weight.detach().double()  # type: ignore[operator]
     around = unembed.mT @ embed  # W_U W_E: (width, width)
     scores = {}
     for index in layers:
@@ -38,6 +38,7 @@ def copying_scores(model: nn.Module, layers: Iterable[int]) -> dict[int, Tensor]
 def _value_and_out(model: Any, layer: Layer) -> tuple[Tensor, Tensor]:
     """W_V (heads, width, head) and W_O (heads, head, width), for row vectors."""
     mixer: Any = layer.mixer
+    projection: Any = layer.out
     kind, heads = type(mixer).__name__, layer.heads
     if model.config.model_type == "gpt2":
         value = mixer.c_attn.weight[:, -mixer.embed_dim :]
@@ -45,7 +46,7 @@ def _value_and_out(model: Any, layer: Layer) -> tuple[Tensor, Tensor]:
     if hasattr(mixer, "v_proj"):  # Llama, and the attention of RecurrentGemma
         value = mixer.v_proj.weight.mT.unflatten(1, (-1, mixer.head_dim)).transpose(0, 1)
     elif kind in ("Attention", "LocalAttention", "LinearAttention") and getattr(layer.block, "conv", None) is None:
-        value = mixer.qkv.weight.mT.unflatten(1, (-1, layer.out.weight.shape[1] // heads)).transpose(0, 1)
+        value = mixer.qkv.weight.mT.unflatten(1, (-1, projection.weight.shape[1] // heads)).transpose(0, 1)
         pairs = getattr(mixer, "kv_heads", heads)
         value = value[-pairs:]
     else:
@@ -53,5 +54,5 @@ def _value_and_out(model: Any, layer: Layer) -> tuple[Tensor, Tensor]:
             f"layer {layer.index} ({kind}) has no copying score: a convolution, gate or norm stands between the token "
             "and the output, so no pair of weight matrices is the path; choose layers= of softmax attention"
         )
-    out = layer.out.weight.mT.unflatten(0, (heads, -1))  # type: ignore[operator]
+    out = projection.weight.mT.unflatten(0, (heads, -1))  # type: ignore[operator]
     return value.repeat_interleave(heads // value.shape[0], 0), out

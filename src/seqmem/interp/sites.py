@@ -5,7 +5,7 @@
 | ``layers.3.resid.in``, ``layers.3.resid.out`` | the residual stream before and after the layer, (batch, time, width) |
 | ``layers.3.mixer.in``, ``layers.3.mixer.out`` | what the sequence mixer reads and returns, (batch, time, width) |
 | ``layers.3.mlp.out`` | what the MLP returns, (batch, time, width) |
-| ``layers.3.heads.out`` | before the output projection, (batch, time, heads, head); channels of a recurrence are heads |
+| ``layers.3.heads.out`` | before the output projection, (batch, time, heads, head); of a recurrence, channels |
 | ``layers.3.attention`` | explicit or exact implicit attention, (batch, heads, time, time) |
 | ``layers.3.state`` | what the layer remembers at the end of the call; read only, see ``patch_state`` |
 

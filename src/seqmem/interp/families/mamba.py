@@ -135,7 +135,7 @@ class Memory:
 
     def __init__(self, model: Any, batch: int) -> None:
         self.model = model
-        self.cache = DynamicCache(config=model.config)
+        self.cache: Any = DynamicCache(config=model.config)
 
     def feed(self, tokens: Tensor) -> Tensor:
         return one_by_one(self._call, tokens) if self.cache.has_previous_state(0) else self._call(tokens)

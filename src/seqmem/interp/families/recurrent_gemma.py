@@ -101,7 +101,7 @@ class Memory:
 
     def __init__(self, model: Any, batch: int) -> None:
         self.model = model
-        self.cache = DynamicCache(config=model.config)
+        self.cache: Any = DynamicCache(config=model.config)
         self.mixers = [block.temporal_block for block in model.model.layers]
         self.read = 0
         for mixer in filter(_recurs, self.mixers):

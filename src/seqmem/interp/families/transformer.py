@@ -74,7 +74,7 @@ class Memory:
 
     def __init__(self, model: Any, batch: int) -> None:
         self.model = model
-        self.cache = DynamicCache(config=model.config)
+        self.cache: Any = DynamicCache(config=model.config)
 
     def feed(self, tokens: Tensor) -> Tensor:
         return self.model(tokens, **{NAME: self.cache}, use_cache=True).logits
