@@ -54,5 +54,5 @@ def _value_and_out(model: Any, layer: Layer) -> tuple[Tensor, Tensor]:
             f"layer {layer.index} ({kind}) has no copying score: a convolution, gate or norm stands between the token "
             "and the output, so no pair of weight matrices is the path; choose layers= of softmax attention"
         )
-    out = projection.weight.mT.unflatten(0, (heads, -1))  # type: ignore[operator]
+    out = projection.weight.mT.unflatten(0, (heads, -1))
     return value.repeat_interleave(heads // value.shape[0], 0), out
