@@ -1,7 +1,16 @@
 """Tests run on one thread each, so that several at a time share the machine."""
 
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 import torch
+
+CHROMIUM = [
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--no-first-run",
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -12,3 +21,16 @@ def _one_thread() -> None:
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A real browser for the pages."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("no chromium, chromium-browser or google-chrome is installed")
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=program, args=CHROMIUM)
+        yield opened
+        opened.close()

@@ -224,6 +224,8 @@ def test_control_c(here: Path, workers: str) -> None:
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"SEQMEM_TEST_SLOW": ""},
+        # a shell's background job ignores Ctrl-C, and so would everything that it starts
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 100
     results = here / "out" / "results.jsonl"

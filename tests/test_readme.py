@@ -1,5 +1,6 @@
 """What the README shows is run: the own layer passes the contract, its test passes, the examples end without error."""
 
+import json
 import os
 import re
 import subprocess
@@ -55,3 +56,14 @@ def test_every_file_that_is_linked_exists() -> None:
     root = Path(__file__).parents[1]
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert target.startswith("http") or (root / target).exists(), target
+
+
+def test_figures_of_speed_are_those_of_the_committed_bench() -> None:
+    from seqmem.report.bench_findings import findings
+
+    records = json.loads((Path(__file__).parents[1] / "docs" / "bench" / "bench.json").read_text("utf-8"))["records"]
+    shown = re.search(r"<!-- bench:begin -->\n(.*?)<!-- bench:end -->", README, re.DOTALL)
+    assert shown is not None
+    lines = re.findall(r"^- (.*)$", shown[1], re.MULTILINE)
+    assert len(lines) > 5
+    assert set(lines) <= set(findings(records))

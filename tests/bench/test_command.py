@@ -105,7 +105,7 @@ def test_the_table_and_the_files(canned: Path, capsys: pytest.CaptureFixture[str
     assert "2 ms, 71 % of memory" in out
     written = json.loads((canned / "seqmem-bench" / "bench.json").read_text())
     assert written["records"] == RECORDS
-    assert written["settings"] == {"lengths": [512, 2048], "threads": written["settings"]["threads"], "seconds": 1.0,
+    assert written["settings"] == {"lengths": [512, 2048], "threads": written["settings"]["threads"], "seconds": 0.5,
                                    "against": "peers"}  # fmt: skip
     assert "<h1>" in (canned / "seqmem-bench" / "bench.html").read_text()
 

@@ -81,6 +81,20 @@ def test_without_a_cache_it_works_and_says_so_once(tmp_path: Path) -> None:
     assert "set NUMBA_CACHE_DIR" in done.stderr
 
 
+def test_without_a_cache_every_kernel_works(tmp_path: Path) -> None:
+    """All kernels are decorated in one place, which knows what to do then."""
+    occupied = tmp_path / "file"
+    occupied.write_text("not a directory")
+    code = (
+        "import torch\nfrom seqmem.ops import generalized_delta_rule\nx = torch.rand(1, 2, 1, 2)\n"
+        "torch.set_num_threads(THREADS)\ngeneralized_delta_rule(x, x, x, -x, x, -x)\n"
+    )
+    done = _python(code, NUMBA_CACHE_LOCATOR_CLASSES="UserProvidedCacheLocator", NUMBA_CACHE_DIR=str(occupied))
+    assert "Numba's cache on disk does not work" in done.stderr
+    for file in (SOURCE / "seqmem" / "ops").glob("*.py"):
+        assert file.name == "_launch.py" or "**OPTIONS" not in file.read_text("utf-8"), file.name
+
+
 def test_without_compilation_it_is_right() -> None:
     _python(CHECK, ops=2, NUMBA_DISABLE_JIT="1")
 

@@ -1,16 +1,33 @@
 """The kernels as torch.library operators: what PyTorch itself checks of them, and torch.compile."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
+import torch.utils.checkpoint
 from torch import Tensor
 
-from seqmem.ops import causal_conv, linear_scan, running_softmax, selective_scan, wkv
+from seqmem.ops import (
+    causal_conv,
+    delta_rule,
+    gated_linear_attention,
+    linear_scan,
+    running_softmax,
+    selective_scan,
+    ssd,
+    wkv,
+)
 from seqmem.ops._causal_conv_numba import convolve
+from seqmem.ops._delta_rule import scan as delta
+from seqmem.ops._linear_attention import scan as attention
 from seqmem.ops._linear_scan_numba import scan as diagonal
 from seqmem.ops._running_softmax_numba import scan as softmax
 from seqmem.ops._selective_scan_numba import scan as selective
 from seqmem.ops._wkv_numba import scan as weighted
 
+MATRIX = ("ssd", "gated_linear_attention", "delta_rule")
 CHECKS = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_static")
 
 
@@ -22,21 +39,28 @@ def _random(*sizes: int, dtype: torch.dtype = torch.float64) -> Tensor:
 def test_operators_keep_their_promises() -> None:
     x, h0, reset = _random(2, 5, 3), _random(2, 3), torch.tensor([[0, 0, 1, 0, 0]] * 2).bool()
     A, B, state = _random(3, 2), _random(2, 5, 2), _random(2, 3, 2)
+    q, v, g, s0 = _random(2, 5, 2, 3), _random(2, 5, 2, 5), _random(2, 5, 2), _random(2, 2, 3, 5)
     calls = [
         (diagonal, (x, x.mT.contiguous().mT, h0, reset, False)),
         (diagonal, (x, x, h0, None, True)),
         (selective, (x, x, A, B, B, state, reset, True)),
         (softmax, (x, _random(2, 5, 3, 4), h0, h0, _random(2, 3, 4), reset)),
         (weighted, (x, x, -A[:, 0].detach(), A[:, 1], h0, h0, h0, reset)),
+        (attention, (q, q.sin().detach(), v, -g[..., None].detach(), s0, reset)),
+        (attention, (q, q, v, -q.detach().abs(), s0, None)),
+        (delta, (q, q.detach(), v, g, None, s0, reset)),
+        (delta, (q, q.detach(), v, g, -g.detach(), s0, None)),
         (convolve, (x, _random(3, 4), h0[0], _random(2, 3, 3), None)),
     ]
     for op, inputs in calls:
         torch.library.opcheck(op, inputs, test_utils=CHECKS)
 
 
-@pytest.mark.parametrize("op", ["linear_scan", "selective_scan", "causal_conv", "running_softmax", "wkv"])
+@pytest.mark.parametrize("op", ["linear_scan", "selective_scan", "causal_conv", "running_softmax", "wkv", *MATRIX])
 def test_compiles_into_one_graph(op: str) -> None:
     x, A, B, weight = _random(2, 5, 3), _random(3, 2), _random(2, 5, 2), _random(3, 4)
+
+    wide = _random(2, 5, 1, 5)  # values
 
     def loss(x: Tensor) -> Tensor:
         call = {
@@ -44,6 +68,11 @@ def test_compiles_into_one_graph(op: str) -> None:
             "selective_scan": lambda: selective_scan(x, x, -A, B, B),
             "causal_conv": lambda: causal_conv(x, weight),
             "running_softmax": lambda: running_softmax(x, x[..., None].sin()),
+            "ssd": lambda: ssd(x[:, :, None], x[:, :, None].sin(), wide, -x[:, :, :1]),
+            "gated_linear_attention": lambda: gated_linear_attention(
+                x[:, :, None], x[:, :, None].sin(), wide, -x[:, :, None]
+            ),
+            "delta_rule": lambda: delta_rule(x[:, :, None], x[:, :, None].sin(), wide, x[:, :, 0:1]),
             "wkv": lambda: wkv(x, x.sin(), -A[:, 0], A[:, 1]),
         }[op]
         y, final = call()
@@ -53,3 +82,39 @@ def test_compiles_into_one_graph(op: str) -> None:
     got, expected = compiled(x), loss(x)
     torch.testing.assert_close(got, expected)
     torch.testing.assert_close(torch.autograd.grad(got, x), torch.autograd.grad(expected, x))
+
+
+@pytest.mark.parametrize("op", MATRIX)
+def test_checkpoints_and_refuses_vmap(op: str) -> None:
+    q, v, g, s0 = _random(2, 5, 2, 3), _random(2, 5, 2, 5), _random(2, 5, 2), _random(2, 2, 3, 5)
+
+    def read(q: Tensor) -> Tensor:
+        if op == "delta_rule":
+            return delta_rule(q, q.sin(), v, g, -g, s0, backend="numba")[0]
+        if op == "ssd":
+            return ssd(q, q.sin(), v, -g, s0, backend="numba")[0]
+        return gated_linear_attention(q, q.sin(), v, -q.abs(), s0, backend="numba")[0]
+
+    weights = torch.linspace(-1, 1, v.numel(), dtype=v.dtype).view(v.shape)
+    stored = torch.utils.checkpoint.checkpoint(read, q, use_reentrant=False)
+    (got,), (expected,) = (torch.autograd.grad(o, q, weights) for o in (stored, read(q)))
+    torch.testing.assert_close(got, expected, rtol=0, atol=0)
+    with pytest.raises(NotImplementedError, match=r"does not run under torch\.func\.vmap; put the mapped dimension"):
+        torch.func.vmap(read)(torch.stack([q, q]))
+
+
+def test_without_machine_code() -> None:
+    """NUMBA_DISABLE_JIT=1: the kernels as plain Python, with blocks that a reset cuts."""
+    program = """
+import torch
+from seqmem.ops import delta_rule, gated_linear_attention
+q, v, g = (torch.rand(1, 6, 1, *n).double() for n in ((3,), (2,), ()))
+q.requires_grad_()
+reset = torch.tensor([[0, 0, 1, 0, 0, 0]]).bool()
+for run in (lambda backend: gated_linear_attention(q, q.cos(), v, -q, reset=reset, backend=backend)[0],
+            lambda backend: delta_rule(q, q.cos() / 2, v, g, -g, reset=reset, backend=backend)[0]):
+    o, expected = run("numba"), run("reference")
+    torch.testing.assert_close(o, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(x.square().sum(), q) for x in (o, expected)))
+"""
+    subprocess.run([sys.executable, "-c", program], env={**os.environ, "NUMBA_DISABLE_JIT": "1"}, check=True)

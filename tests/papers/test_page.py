@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +13,6 @@ from seqmem.report.lines import lines
 from seqmem.report.paper_page import index_page, paper_page, seconds_text
 from seqmem.report.plots import Series
 
-sync_api = pytest.importorskip("playwright.sync_api")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--no-first-run",
-]
 OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 SMALL = """() => [...document.querySelectorAll("figure svg")].filter(svg => {
   const r = svg.getBoundingClientRect(); return r.width < 100 || r.height < 50;
@@ -63,17 +53,6 @@ def pages() -> dict[str, str]:
         "index": index_page(rows),
         "empty": index_page([]),
     }
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("no chromium, chromium-browser or google-chrome is installed")
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=FLAGS)
-        yield opened
-        opened.close()
 
 
 def test_they_open_quietly_and_fit(browser: Any, tmp_path: Path) -> None:

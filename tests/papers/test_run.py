@@ -180,7 +180,7 @@ def test_what_can_be_asked_for(diary: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert {"toy", "lag-system"} <= {built.paper.slug for built in chosen([], "theory")}
     card = Card(n=9_998, slug="unbuilt", title="U", year=2024, room="survey", claim="C", seen="S")
     monkeypatch.setitem(cards(), "unbuilt", card)
-    with pytest.raises(InputError, match=r"'unbuilt' \(U, 2024\) is not built yet; .*--state built"):
+    with pytest.raises(InputError, match=r"'unbuilt' \(U, 2024\) is not built yet; .*'seqmem papers' lists all"):
         load("unbuilt")
     with pytest.raises(InputError, match="unknown paper 'lag-systm'"):
         load("lag-systm")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +9,6 @@ import pytest
 
 from tests.report.studies import page
 
-sync_api = pytest.importorskip("playwright.sync_api")
-
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--no-first-run",
-]  # fmt: skip
 STUDIES = ("plain", "wide", "crowded")
 
 # text of an SVG that leaves its box, by more than a few of its own units
@@ -35,17 +27,6 @@ EMPTY = """() => [...document.querySelectorAll("figure")].filter(figure => {
 OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 OPACITY = """name => [...document.querySelectorAll("figure .series")]
   .filter(e => (e.dataset.series === name) === %s).map(e => parseFloat(getComputedStyle(e).opacity))"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("no chromium, chromium-browser or google-chrome is installed")
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=FLAGS)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -126,6 +126,38 @@ def conv_inputs(n: Sizes, z: Generator) -> Inputs:
     return normal(z, n.batch, n.time, n.width), normal(z, n.width, n.kernel), normal(z, n.width)
 
 
+def cell_inputs(gates: int, *more: int) -> Callable[[Sizes, Generator], Inputs]:
+    """What is read, and the weights of a cell: (gates * width, width) for what it reads and for its state; then
+    (each of more, width)."""
+
+    def draw(n: Sizes, z: Generator) -> Inputs:
+        rows = (gates * n.width, gates * n.width, *more)
+        return normal(z, n.batch, n.time, n.width), *(normal(z, row, n.width) * n.width**-0.5 for row in rows)
+
+    return draw
+
+
+def slstm_inputs(n: Sizes, z: Generator) -> Inputs:
+    weight = normal(z, n.heads, 4 * n.head, n.head) * n.head**-0.5
+    return normal(z, n.batch, n.time, n.heads, 4, n.head), weight
+
+
+def memory_inputs(n: Sizes, z: Generator) -> Inputs:
+    """A linear memory with momentum and forgetting, rates at which it is stable."""
+    rate, momentum, forget = (torch.sigmoid(normal(z, n.batch, n.time, n.heads)) for _ in range(3))
+    q, k, v = attention_inputs(n, z)
+    return q, k, v, 0.1 * rate, normal(z, n.heads, n.head, n.head) * n.head**-0.5, 0.9 * momentum, 0.1 * forget
+
+
+def of_product(gates: int) -> Callable[[Sizes], Flops]:
+    """The products of a cell with ``gates`` gates: what is read and the state, each once, and twice backward."""
+    return lambda n: Flops(4.0 * gates * n.width**2, 8.0 * gates * n.width**2)
+
+
+def slstm_flops(n: Sizes) -> Flops:
+    return Flops(8.0 * n.width * n.head + 6 * EXP * n.width, 16.0 * n.width * n.head + 6 * EXP * n.width)
+
+
 def of_matrix(forward: float, backward: float) -> Callable[[Sizes], Flops]:
     """Operations per entry of the matrices (key, value) that the heads hold."""
     return lambda n: Flops(forward * n.width * n.head, backward * n.width * n.head)
@@ -146,6 +178,22 @@ def output(op: Callable[..., tuple[Tensor, object]]) -> Callable[..., Tensor]:
 
 def conv_op(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return ops.causal_conv(x, weight, bias)[0]
+
+
+def lstm_op(x: Tensor, entry: Tensor, weight: Tensor) -> Tensor:
+    return ops.lstm(x @ entry.mT, weight)[0]
+
+
+def peephole_lstm_op(x: Tensor, entry: Tensor, weight: Tensor, peephole: Tensor) -> Tensor:
+    return ops.lstm(x @ entry.mT, weight, peephole=peephole)[0]
+
+
+def gru_op(x: Tensor, entry: Tensor, weight: Tensor) -> Tensor:
+    return ops.gru(x @ entry.mT, weight)[0]
+
+
+def memory_op(q: Tensor, k: Tensor, v: Tensor, rate: Tensor, w0: Tensor, momentum: Tensor, forget: Tensor) -> Tensor:
+    return ops.memory_update(q, k, v, rate, (w0,), momentum=momentum, forget=forget)[0]
 
 
 ADD = Peer("torch.add of the same bytes", torch.add, passes=("forward",), yardstick=True)
@@ -204,6 +252,15 @@ CASES: tuple[Case, ...] = (
     Case("causal_conv", "", conv_inputs, conv_op, lambda n: Flops(2.0 * n.kernel * n.width, 4.0 * n.kernel * n.width),
          (Peer("torch conv1d", peers.conv1d, transposed=True),
           Peer("sum over shifted inputs", formulas.shifted_convolution))),
+    Case("lstm", "", cell_inputs(4), lstm_op, of_product(4),
+         (Peer("torch LSTM", peers.torch_lstm), Peer("eager loop", formulas.eager_lstm))),
+    Case("lstm", "peepholes", cell_inputs(4, 3), peephole_lstm_op, of_product(4),
+         (Peer("eager loop", formulas.eager_lstm),)),
+    Case("gru", "", cell_inputs(3), gru_op, of_product(3), (Peer("torch GRU", peers.torch_gru),)),
+    Case("slstm", "", slstm_inputs, output(ops.slstm), slstm_flops, (Peer("eager loop", formulas.eager_slstm),)),
+    Case("memory_update", "linear, chunks of 16", memory_inputs, memory_op, of_matrix(9, 24),
+         (Peer("loop over tokens", formulas.eager_memory_update,
+               longest=512, limit="it keeps the memory of every step: gigabytes"),)),
 )  # fmt: skip
 
 

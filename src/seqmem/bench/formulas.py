@@ -43,6 +43,57 @@ def eager_wkv(k: Tensor, v: Tensor, g: Tensor, bonus: Tensor) -> Tensor:
     return torch.stack(outputs, 1)
 
 
+def eager_lstm(x: Tensor, entry: Tensor, weight: Tensor, *peephole: Tensor) -> Tensor:
+    """A loop over time. x: (batch, time, width), entry: (4 * hidden, width), weight: (4 * hidden, hidden), peephole:
+    (3, hidden) or nothing."""
+    h = c = x.new_zeros(x.shape[0], weight.shape[1])
+    outputs = []
+    for given in (x @ entry.mT).unbind(1):
+        i, f, g, o = torch.addmm(given, h, weight.mT).chunk(4, -1)
+        if peephole:
+            i, f = i + peephole[0][0] * c, f + peephole[0][1] * c
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        h = torch.sigmoid(o + peephole[0][2] * c if peephole else o) * torch.tanh(c)
+        outputs.append(h)
+    return torch.stack(outputs, 1)
+
+
+def eager_slstm(x: Tensor, weight: Tensor) -> Tensor:
+    """A loop over time, relative to the largest exponent. Arguments of :func:`seqmem.ops.slstm`."""
+    h = c = n = torch.zeros_like(x[:, 0, :, 0])  # (batch, heads, head)
+    m = torch.full_like(h, -1e30)
+    outputs = []
+    for given in x.unbind(1):
+        gates = given + torch.einsum("bhi,hoi->bho", h, weight).unflatten(-1, (4, -1))
+        z, i, f, o = gates.unbind(2)
+        kept = F.logsigmoid(f) + m
+        largest = torch.maximum(kept, i)
+        keep, write = (kept - largest).exp(), (i - largest).exp()
+        c, n, m = keep * c + write * torch.tanh(z), keep * n + write, largest
+        h = torch.sigmoid(o) * c / n
+        outputs.append(h)
+    return torch.stack(outputs, 1)
+
+
+def eager_memory_update(
+    q: Tensor, k: Tensor, v: Tensor, rate: Tensor, w0: Tensor, momentum: Tensor, forget: Tensor, size: int = 16
+) -> Tensor:
+    """The linear memory of Titans, token by token, its gradients taken at the weights with which the chunk of ``size``
+    began. Arguments of :func:`seqmem.ops.memory_update`."""
+    w = w0.expand(q.shape[0], *w0.shape)  # (batch, heads, key, value)
+    change, begun, outputs = torch.zeros_like(w), w, []
+    for t, (query, key, value, theta, eta, alpha) in enumerate(
+        zip(*(x.unbind(1) for x in (q, k, v, rate, momentum, forget)), strict=True)
+    ):
+        begun = w if t % size == 0 else begun
+        error = torch.einsum("bhk,bhkv->bhv", key, begun) - value
+        gradient = key[..., :, None] * error[..., None, :]
+        change = eta[..., None, None] * change - theta[..., None, None] * gradient
+        w = (1 - alpha)[..., None, None] * w + change
+        outputs.append(torch.einsum("bhk,bhkv->bhv", query, w))
+    return torch.stack(outputs, 1)
+
+
 def cumulative_softmax(s: Tensor, v: Tensor) -> Tensor:
     """Running softmax as two cumulative sums. Not safe: where the largest score comes late, early weights are 0/0."""
     weight = (s - s.amax(1, keepdim=True)).exp()[..., None]  # (batch, time, heads, 1)

@@ -24,19 +24,19 @@ from seqmem.bench.speed import Record
 
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 SECONDS = 90.0  # for one op and its peers
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}  # bytes; nothing freed is kept
 
 
 def measure_memory(case: Case, length: int, peers: list[str]) -> list[Record]:
     """Records for the op and for the named peers."""
     base = {"kind": "memory", "op": case.op, "variant": case.variant, "length": length}
     told = json.dumps({"case": case.name, "length": length, "peers": peers, "threads": torch.get_num_threads()})
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
     if not (STATUS.exists() and RESET.exists()):
         return [base | {"peer": None, "status": "not run", "note": "memory is measured on Linux only"}]
     try:
         done = subprocess.run(
             [sys.executable, "-m", "seqmem.bench.memory", told],
-            env=environment, capture_output=True, text=True, timeout=SECONDS, check=True,
+            env={**os.environ, **MALLOC}, capture_output=True, text=True, timeout=SECONDS, check=True,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return [base | {"peer": None, "status": "failed", "note": f"failed: not done in {SECONDS:g} s"}]

@@ -116,6 +116,18 @@ def conv1d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return F.conv1d(F.pad(x, (kernel - 1, 0)), weight[:, None], bias, groups=channels)
 
 
+def torch_lstm(x: Tensor, entry: Tensor, weight: Tensor) -> Tensor:
+    """The kernel of nn.LSTM."""
+    zero = x.new_zeros(1, x.shape[0], weight.shape[1])
+    return torch.lstm(x, (zero, zero), [entry, weight], False, 1, 0.0, False, False, True)[0]
+
+
+def torch_gru(x: Tensor, entry: Tensor, weight: Tensor) -> Tensor:
+    """The kernel of nn.GRU."""
+    zero = x.new_zeros(1, x.shape[0], weight.shape[1])
+    return torch.gru(x, zero, [entry, weight], False, 1, 0.0, False, False, True)[0]
+
+
 @lru_cache(None)
 def _fla(folder: str) -> ModuleType:
     """A file of plain PyTorch from fla-core, without importing the package around it (which wants a GPU)."""

@@ -27,7 +27,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lengths", metavar="T,T", default="512,2048", help="sequence lengths (default: %(default)s)")
     parser.add_argument("--threads", type=int, metavar="N", help="threads (default: 2, or 1 on a single core)")
     parser.add_argument(
-        "--seconds", type=float, metavar="S", default=1.0, help="time for each pair (default: %(default)s)"
+        "--seconds", type=float, metavar="S", default=0.5, help="time for each pair (default: %(default)s)"
     )
     parser.add_argument(
         "--out", metavar="DIR", default="seqmem-bench", help="where figures and page go (default: %(default)s)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 SUMMARY = "list the papers, and what became of them"
@@ -33,6 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.word is not None:
         word = arguments.word.lower()
         rows = [row for row in rows if word in f"{row['slug']} {row['title']} {row['claim']}".lower()]
+    if not rows:
+        print("no paper matches", file=sys.stderr)
     if not arguments.json:
         rows = [{**row, "year": str(row["year"]), "state": _told(row)} for row in rows]
     print_listing(rows, ("n", "slug", "title", "year", "room", "state"), as_json=arguments.json)

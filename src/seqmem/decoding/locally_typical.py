@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from seqmem.decoding.repetition import entropy
 from seqmem.errors import InputError
 
 
@@ -35,8 +36,7 @@ class LocallyTypical:
         if self.mass == 1:
             return scores
         log_p = scores.float().log_softmax(-1)
-        entropy = -(log_p.exp() * log_p).nan_to_num(0).sum(-1, keepdim=True)  # 0 log 0 = 0
-        distance = (-log_p - entropy).abs()
+        distance = (-log_p - entropy(log_p)[..., None]).abs()
         nearest, order = distance.sort(dim=-1, stable=True)
         before = log_p.exp().gather(-1, order).cumsum(-1).roll(1, -1)
         before[..., 0] = 0  # probability of all that is nearer

@@ -99,15 +99,19 @@ def non_termination(sequences: Iterable[Tokens], end: Hashable, limit: int) -> f
     return 1 - sum(found) / len(found)
 
 
+def entropy(log_p: Tensor) -> Tensor:
+    """-sum p log p over the last dimension, in nats; what has no probability adds nothing."""
+    return -(log_p.exp() * log_p).nan_to_num(0).sum(-1)
+
+
 def information(logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
     """(-log p(token), entropy) at every position, in nats. logits: (..., vocabulary), the distribution from which
     ``tokens`` (...) came; their difference is what locally typical sampling keeps small."""
     log_p = logits.float().log_softmax(-1)
-    entropy = -(log_p.exp() * log_p).nan_to_num(0).sum(-1)
-    return -log_p.gather(-1, tokens[..., None].long())[..., 0], entropy
+    return -log_p.gather(-1, tokens[..., None].long())[..., 0], entropy(log_p)
 
 
 def entropy_band(logits: Tensor, tokens: Tensor, width: float = 1.0) -> float:
     """The share of tokens whose information lies within ``width`` nats of the entropy."""
-    surprise, entropy = information(logits, tokens)
-    return float(torch.mean(((surprise - entropy).abs() <= width).float()))
+    surprise, expected = information(logits, tokens)
+    return float(torch.mean(((surprise - expected).abs() <= width).float()))

@@ -10,20 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from torch import Tensor
-
-from seqmem.ops._math import exp
-
-
-@njit(inline="always")
-def sigmoid(x, one):  # type: ignore[no-untyped-def]  # one: of the dtype of x
-    return one / (one + exp(-x))
-
-
-@njit(inline="always")
-def tanh(x, one):  # type: ignore[no-untyped-def]
-    return (one + one) / (one + exp(-(x + x))) - one
 
 
 def flags_by_time(x: Tensor | None) -> Any:

@@ -1,268 +1,162 @@
-"""The three sweeps of the (gated) delta rule. Names as in :mod:`seqmem.ops._delta_rule`; states are rows x columns,
-four rows at a time.
+"""The two sweeps of the (gated) delta rule. Names as in :mod:`seqmem.ops._delta_rule`; states are rows x columns.
 
-Every sweep passes once over the state per step: what the next step needs to know of it is read in the same pass.
+Up to four steps at a time form a block, as in :mod:`seqmem.ops._rank1_scan`: with S the state before it and a_{s:t} the
+product of the decays after step s up to t,
+
+    (a_t S_{t-1})^T k_t = (a_{:t} S)^T k_t + sum_{s < t} a_{s:t} <k_t, k_s> u_s
+
+so that the state is passed over once per block, all its vectors reading at once, and what the steps of a block read of
+each other's writes is added afterwards, one step after the other, as each needs the one before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any
 
-import numpy as np
-from numba import njit, prange
+from numba import prange
 
-from seqmem.ops._launch import OPTIONS
-from seqmem.ops._rank1_scan import padded
+from seqmem.ops._launch import jit
+from seqmem.ops._sweep import aligned, move, padded, recall, sweep
+
+BLOCK = 4  # steps
+BOTH = 2 * BLOCK
 
 
-@lru_cache(None)
-def make_forward(key: int, value: int, gated: int, parallel: int) -> Callable[..., None]:
-    """S_t = a_t S_{t-1} + beta_t k_t r_t^T  with the residual  r_t = v_t - (a_t S_{t-1})^T k_t;   o_t = S_t^T q_t."""
-    R, C = -(-key // 4) * 4, padded(value)
+def make_forward(rows: int, columns: int, gated: int, learns: int, parallel: int) -> Callable[..., None]:
+    """Forward in time:  p_t = (a_t S_{t-1})^T m_t,   S_t = a_t S_{t-1} + x_t u_t^T,   z_t = S_t^T r_t.
 
-    @njit(parallel=bool(parallel), **OPTIONS)
-    def forward(
-        q: Any, k: Any, v: Any, beta: Any, a: Any, reset: Any, s0: Any, o: Any, residual: Any, s: Any, tasks: int
-    ) -> None:
-        time, heads = q.shape[1], q.shape[2]
-        for task in prange(tasks + parallel - parallel):
+    learns: p becomes the residual y_t - p_t, and u_t = beta_t (y_t - p_t) is written; else u = y.
+    """
+    R, C = padded(rows), padded(columns)
+
+    @jit(parallel)
+    def forward(m, r, x, y, beta, a, reset, s0, p, z, s, tasks):  # type: ignore[no-untyped-def]
+        # m, r, x: (batch, time, heads, rows); y, p, z: (batch, time, heads, columns)
+        time, heads = x.shape[1], x.shape[2]
+        zero, one = x.dtype.type(0), x.dtype.type(1)
+        for task in prange(tasks):
             b, h = task // heads, task % heads
-            S = np.zeros(R * C, q.dtype)
-            ks, qs, ns = np.zeros(R, q.dtype), np.zeros(R, q.dtype), np.zeros(R, q.dtype)  # key, query, next key
-            us, rs, ps = (
-                np.zeros(C, q.dtype),
-                np.zeros(C, q.dtype),
-                np.zeros(C, q.dtype),
-            )  # written, read out, S^T next key
-            s0h, first = s0[b, h], k[b, 0, h]
-            for i in range(key):
-                ns[i] = first[i]
-                for j in range(value):
-                    S[i * C + j] = s0h[i, j]
-                    ps[j] += first[i] * s0h[i, j]
-            for t in range(time):
-                w = q.dtype.type(1)
-                if gated:
-                    w = a[b, t, h]
-                if reset[b, t]:
-                    w = q.dtype.type(1)
-                    for i in range(R * C):
-                        S[i] = 0
-                    for j in range(C):
-                        ps[j] = 0
-                qt, vt, rt, kn = q[b, t, h], v[b, t, h], residual[b, t, h], k[b, min(t + 1, time - 1), h]
-                for i in range(key):
-                    ks[i] = ns[i]
-                    ns[i] = kn[i]
-                    qs[i] = qt[i]
-                rate = beta[b, t, h]
-                for j in range(value):
-                    rest = vt[j] - w * ps[j]
-                    rt[j] = rest
-                    us[j] = rate * rest
-                for j in range(C):
-                    rs[j] = 0
-                    ps[j] = 0
-                for i in range(0, R, 4):
-                    k0, k1, k2, k3 = ks[i], ks[i + 1], ks[i + 2], ks[i + 3]
-                    q0, q1, q2, q3 = qs[i], qs[i + 1], qs[i + 2], qs[i + 3]
-                    n0, n1, n2, n3 = ns[i], ns[i + 1], ns[i + 2], ns[i + 3]
-                    for j in range(C):
-                        u = us[j]
-                        c0, c1, c2, c3 = S[i * C + j], S[(i + 1) * C + j], S[(i + 2) * C + j], S[(i + 3) * C + j]
-                        if gated:
-                            c0, c1, c2, c3 = w * c0, w * c1, w * c2, w * c3
-                        c0, c1, c2, c3 = c0 + k0 * u, c1 + k1 * u, c2 + k2 * u, c3 + k3 * u
-                        rs[j] += (q0 * c0 + q1 * c1) + (q2 * c2 + q3 * c3)
-                        ps[j] += (n0 * c0 + n1 * c1) + (n2 * c2 + n3 * c3)
-                        S[i * C + j], S[(i + 1) * C + j], S[(i + 2) * C + j], S[(i + 3) * C + j] = c0, c1, c2, c3
-                ot = o[b, t, h]
-                for j in range(value):
-                    ot[j] = rs[j]
-            sh = s[b, h]
-            for i in range(key):
-                for j in range(value):
-                    sh[i, j] = S[i * C + j]
+            s0h, sh, S = s0[b, h], s[b, h], aligned(rows, C, s0)
+            xs, us, decay = aligned(BLOCK, R, s0), aligned(BLOCK, C, s0), aligned(1, C, s0)
+            reads, found = aligned(BOTH, R, s0), aligned(BOTH, C, s0)  # m and p, then r and z
+            S[:, :columns] = s0h
+            decay[:] = one
+            done = 0
+            while done < time:
+                if reset[b, done]:
+                    S[:], xs[:], us[:] = zero, zero, zero
+                size = 1
+                while size < BLOCK and done + size < time and not reset[b, done + size]:
+                    size += 1
+                for n in range(size):
+                    place = ((b * time + done + n) * heads + h) * rows
+                    move(reads, n * R, m, place, rows)
+                    move(reads, (BLOCK + n) * R, r, place, rows)
+
+                sweep(S, decay, xs, us, reads, found, rows, C, BLOCK, BOTH, 0)
+
+                through = one  # a_{:t}
+                for n in range(size):
+                    t = done + n
+                    place = (b * time + t) * heads + h
+                    if gated and not (n == 0 and reset[b, t]):
+                        w = a[b, t, h]
+                        through *= w
+                        for k in range(n):
+                            for j in range(C):
+                                us[k, j] *= w
+                    if gated:
+                        for j in range(C):
+                            found[n, j] *= through
+                            found[BLOCK + n, j] *= through
+                    recall(found, n, reads, xs, us, n, R, C)
+                    move(xs, n * R, x, place * rows, rows)
+                    move(us, n * C, y, place * columns, columns)
+                    if learns:
+                        rate = beta[b, t, h]
+                        for j in range(C):
+                            found[n, j] = us[n, j] - found[n, j]
+                            us[n, j] = rate * found[n, j]
+                    recall(found, BLOCK + n, reads, xs, us, n + 1, R, C)
+                    move(p, place * columns, found, n * C, columns)
+                    move(z, place * columns, found, (BLOCK + n) * C, columns)
+                xs[size:], us[size:] = zero, zero
+                decay[:] = through
+                done += size
+            sweep(S, decay, xs, us, reads, found, rows, C, BLOCK, BOTH, 0)
+            sh[:] = S[:, :columns]
 
     return forward
 
 
-@lru_cache(None)
-def make_backward_errors(key: int, value: int, gated: int, parallel: int) -> Callable[..., None]:
-    """dS_t = a_{t+1} (dS_{t+1} - k_{t+1} e_{t+1}^T) + q_t do_t^T, backward in time;   e_t = dv_t = beta_t dS_t^T k_t.
+def make_backward(rows: int, columns: int, gated: int, learns: int, parallel: int) -> Callable[..., None]:
+    """Backward in time:  S_t = a_{t+1} (S_{t+1} - m_{t+1} e_{t+1}^T) + x_t y_t^T,   z_t = S_t^T r_t.
 
-    ``s`` receives the gradient of a_0 S_{-1}."""
-    R, C = -(-key // 4) * 4, padded(value)
+    learns: e_t = beta_t z_t, which is given out; else e is given. ``s`` receives S_0 - m_0 e_0^T, the gradient of a_0
+    S_{-1}.
+    """
+    R, C = padded(rows), padded(columns)
 
-    @njit(parallel=bool(parallel), **OPTIONS)
-    def backward_errors(
-        q: Any, k: Any, do: Any, beta: Any, a: Any, reset: Any, ds: Any, dv: Any, pull: Any, s: Any, tasks: int
-    ) -> None:
-        # pull_t = dS_t^T k_t, the gradient of what was written
-        time, heads = q.shape[1], q.shape[2]
-        for task in prange(tasks + parallel - parallel):
+    @jit(parallel)
+    def backward(x, y, m, e, r, beta, a, reset, s0, z, s, tasks):  # type: ignore[no-untyped-def]
+        # x, m, r: (batch, time, heads, rows); y, e, z: (batch, time, heads, columns)
+        time, heads = x.shape[1], x.shape[2]
+        zero, one = x.dtype.type(0), x.dtype.type(1)
+        for task in prange(tasks):
             b, h = task // heads, task % heads
-            S = np.zeros(R * C, q.dtype)
-            qs, ks, ls = (
-                np.zeros(R, q.dtype),
-                np.zeros(R, q.dtype),
-                np.zeros(R, q.dtype),
-            )  # query, key, decayed later key
-            gs, es, ps = np.zeros(C, q.dtype), np.zeros(C, q.dtype), np.zeros(C, q.dtype)  # do, later e, dS^T k
-            dsh = ds[b, h]
-            for i in range(key):
-                for j in range(value):
-                    S[i * C + j] = dsh[i, j]
-            for step in range(time):
-                t = time - 1 - step
-                w = q.dtype.type(1)
-                if step > 0:
-                    if gated:
+            s0h, sh, S = s0[b, h], s[b, h], aligned(rows, C, s0)
+            writes, values = aligned(BOTH, R, s0), aligned(BOTH, C, s0)  # x and y, then m and -e
+            ms, es = writes[BLOCK:], values[BLOCK:]
+            rs, zs, decay = aligned(BLOCK, R, s0), aligned(BLOCK, C, s0), aligned(1, C, s0)
+            S[:, :columns] = s0h
+            decay[:] = one
+            done = 0
+            while done < time:
+                first = time - done  # its decay lies between the previous step taken and this one
+                fresh = first < time and reset[b, first]
+                if fresh:
+                    S[:], writes[:], values[:] = zero, zero, zero
+                size = 1
+                while size < BLOCK and done + size < time and not reset[b, first - size]:
+                    size += 1
+                for n in range(size):
+                    move(rs, n * R, r, ((b * time + first - n - 1) * heads + h) * rows, rows)
+
+                sweep(S, decay, writes, values, rs, zs, rows, C, BOTH, BLOCK, 0)
+
+                through = one
+                for n in range(size):
+                    t = first - n - 1
+                    place = (b * time + t) * heads + h
+                    if gated and (n > 0 or (first < time and not fresh)):
                         w = a[b, t + 1, h]
-                    if reset[b, t + 1]:
-                        w = q.dtype.type(1)
-                        for i in range(R * C):
-                            S[i] = 0
+                        through *= w
+                        for k in range(n):
+                            for j in range(C):
+                                values[k, j] *= w
+                                es[k, j] *= w
+                    if gated:
                         for j in range(C):
-                            es[j] = 0
-                qt, kt, gt = q[b, t, h], k[b, t, h], do[b, t, h]
-                for i in range(key):
-                    ls[i] = w * ks[i]
-                    ks[i] = kt[i]
-                    qs[i] = qt[i]
-                for j in range(value):
-                    gs[j] = gt[j]
-                for j in range(C):
-                    ps[j] = 0
-                for i in range(0, R, 4):
-                    q0, q1, q2, q3 = qs[i], qs[i + 1], qs[i + 2], qs[i + 3]
-                    k0, k1, k2, k3 = ks[i], ks[i + 1], ks[i + 2], ks[i + 3]
-                    l0, l1, l2, l3 = ls[i], ls[i + 1], ls[i + 2], ls[i + 3]
+                            zs[n, j] *= through
+                    move(writes, n * R, x, place * rows, rows)
+                    move(values, n * C, y, place * columns, columns)
+                    recall(zs, n, rs, writes, values, n + 1, R, C)
+                    recall(zs, n, rs, ms, es, n, R, C)
+                    move(z, place * columns, zs, n * C, columns)
+                    move(ms, n * R, m, place * rows, rows)
+                    if learns:
+                        rate = beta[b, t, h]
+                        for j in range(C):
+                            es[n, j] = rate * zs[n, j]
+                        move(e, place * columns, es, n * C, columns)
+                    else:
+                        move(es, n * C, e, place * columns, columns)
                     for j in range(C):
-                        g, e = gs[j], es[j]
-                        c0, c1, c2, c3 = S[i * C + j], S[(i + 1) * C + j], S[(i + 2) * C + j], S[(i + 3) * C + j]
-                        if gated:
-                            c0, c1, c2, c3 = w * c0, w * c1, w * c2, w * c3
-                        c0, c1, c2, c3 = c0 + q0 * g, c1 + q1 * g, c2 + q2 * g, c3 + q3 * g
-                        c0, c1, c2, c3 = c0 - l0 * e, c1 - l1 * e, c2 - l2 * e, c3 - l3 * e
-                        ps[j] += (k0 * c0 + k1 * c1) + (k2 * c2 + k3 * c3)
-                        S[i * C + j], S[(i + 1) * C + j], S[(i + 2) * C + j], S[(i + 3) * C + j] = c0, c1, c2, c3
-                rate, dvt, pt = beta[b, t, h], dv[b, t, h], pull[b, t, h]
-                for j in range(value):
-                    pt[j] = ps[j]
-                    es[j] = rate * ps[j]
-                    dvt[j] = es[j]
-            sh = s[b, h]
-            for i in range(key):
-                for j in range(value):
-                    sh[i, j] = S[i * C + j] - ks[i] * es[j]
+                        es[n, j] = -es[n, j]
+                writes[size:BLOCK], values[size:BLOCK], ms[size:], es[size:] = zero, zero, zero, zero
+                decay[:] = through
+                done += size
+            sweep(S, decay, writes, values, rs, zs, rows, C, BOTH, BLOCK, 0)
+            sh[:] = S[:, :columns]
 
-    return backward_errors
-
-
-@lru_cache(None)
-def make_backward_keys(key: int, value: int, gated: int, parallel: int) -> Callable[..., None]:
-    """dk_t = dS_t u_t - (a_t S_{t-1}) e_t,   dq_t = S_t do_t:  one sweep backward in time for dS, one forward for S.
-
-    Both states lie transposed, so that the products are sums over rows again. u_t = beta_t r_t is what was written."""
-    R, C = -(-value // 4) * 4, padded(key)
-
-    @njit(parallel=bool(parallel), **OPTIONS)
-    def backward_keys(
-        q: Any, k: Any, do: Any, u: Any, e: Any, a: Any, reset: Any, s0: Any, ds: Any, dq: Any, dk: Any, tasks: int
-    ) -> None:
-        time, heads = q.shape[1], q.shape[2]
-        for task in prange(tasks + parallel - parallel):
-            b, h = task // heads, task % heads
-            S = np.zeros(R * C, q.dtype)
-            gs, us, es = np.zeros(R, q.dtype), np.zeros(R, q.dtype), np.zeros(R, q.dtype)  # do, u, e
-            qs, ks, ps, zs = np.zeros(C, q.dtype), np.zeros(C, q.dtype), np.zeros(C, q.dtype), np.zeros(C, q.dtype)
-
-            dsh = ds[b, h]
-            for i in range(value):
-                for j in range(key):
-                    S[i * C + j] = dsh[j, i]
-            for step in range(time):
-                t = time - 1 - step
-                w = q.dtype.type(1)
-                if step > 0:
-                    if gated:
-                        w = a[b, t + 1, h]
-                    if reset[b, t + 1]:
-                        w = q.dtype.type(1)
-                        for i in range(R * C):
-                            S[i] = 0
-                        for i in range(R):
-                            es[i] = 0
-                qt, gt, ut = q[b, t, h], do[b, t, h], u[b, t, h]
-                for i in range(value):
-                    gs[i] = gt[i]
-                    us[i] = ut[i]
-                    es[i] = w * es[i]
-                for j in range(key):
-                    qs[j] = qt[j]
-                for j in range(C):
-                    ps[j] = 0
-                for i in range(0, R, 4):
-                    g0, g1, g2, g3 = gs[i], gs[i + 1], gs[i + 2], gs[i + 3]
-                    e0, e1, e2, e3 = es[i], es[i + 1], es[i + 2], es[i + 3]
-                    u0, u1, u2, u3 = us[i], us[i + 1], us[i + 2], us[i + 3]
-                    for j in range(C):
-                        x, y = qs[j], ks[j]
-                        c0, c1, c2, c3 = S[i * C + j], S[(i + 1) * C + j], S[(i + 2) * C + j], S[(i + 3) * C + j]
-                        if gated:
-                            c0, c1, c2, c3 = w * c0, w * c1, w * c2, w * c3
-                        c0, c1, c2, c3 = c0 + g0 * x, c1 + g1 * x, c2 + g2 * x, c3 + g3 * x
-                        c0, c1, c2, c3 = c0 - e0 * y, c1 - e1 * y, c2 - e2 * y, c3 - e3 * y
-                        ps[j] += (u0 * c0 + u1 * c1) + (u2 * c2 + u3 * c3)
-                        S[i * C + j], S[(i + 1) * C + j], S[(i + 2) * C + j], S[(i + 3) * C + j] = c0, c1, c2, c3
-                et, kt, dkt = e[b, t, h], k[b, t, h], dk[b, t, h]
-                for i in range(value):
-                    es[i] = et[i]
-                for j in range(key):
-                    ks[j] = kt[j]
-                    dkt[j] = ps[j]
-
-            s0h = s0[b, h]
-            for i in range(value):
-                for j in range(key):
-                    S[i * C + j] = s0h[j, i]
-            for t in range(time):
-                w = q.dtype.type(1)
-                if gated:
-                    w = a[b, t, h]
-                if reset[b, t]:
-                    w = q.dtype.type(1)
-                    for i in range(R * C):
-                        S[i] = 0
-                kt, gt, ut, et = k[b, t, h], do[b, t, h], u[b, t, h], e[b, t, h]
-                for i in range(value):
-                    gs[i] = gt[i]
-                    us[i] = ut[i]
-                    es[i] = et[i]
-                for j in range(key):
-                    ks[j] = kt[j]
-                for j in range(C):
-                    ps[j] = 0
-                    zs[j] = 0
-                for i in range(0, R, 4):
-                    g0, g1, g2, g3 = gs[i], gs[i + 1], gs[i + 2], gs[i + 3]
-                    e0, e1, e2, e3 = es[i], es[i + 1], es[i + 2], es[i + 3]
-                    u0, u1, u2, u3 = us[i], us[i + 1], us[i + 2], us[i + 3]
-                    for j in range(C):
-                        x = ks[j]
-                        c0, c1, c2, c3 = S[i * C + j], S[(i + 1) * C + j], S[(i + 2) * C + j], S[(i + 3) * C + j]
-                        if gated:
-                            c0, c1, c2, c3 = w * c0, w * c1, w * c2, w * c3
-                        ps[j] += (e0 * c0 + e1 * c1) + (e2 * c2 + e3 * c3)
-                        c0, c1, c2, c3 = c0 + u0 * x, c1 + u1 * x, c2 + u2 * x, c3 + u3 * x
-                        zs[j] += (g0 * c0 + g1 * c1) + (g2 * c2 + g3 * c3)
-                        S[i * C + j], S[(i + 1) * C + j], S[(i + 2) * C + j], S[(i + 3) * C + j] = c0, c1, c2, c3
-                dqt, dkt = dq[b, t, h], dk[b, t, h]
-                for j in range(key):
-                    dqt[j] = zs[j]
-                    dkt[j] -= ps[j]
-
-    return backward_keys
+    return backward

@@ -17,51 +17,86 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
-from seqmem.ops._delta_kernels import make_backward_errors, make_backward_keys, make_forward
+from seqmem.ops._arrays import empty, refuse_vmap
+from seqmem.ops._delta_kernels import make_backward, make_forward
 from seqmem.ops._launch import launch
-from seqmem.ops._linear_attention import decay_gradient, state_before
+from seqmem.ops._linear_attention import decay_gradient, flags, state_before
 
 
-class DeltaRule(Function):
-    """(q, k, v, beta, g or None, s0, reset) -> (o, final state). Without g the kernels leave out the decay's
-    multiplication."""
+@torch.library.custom_op("seqmem::delta_rule", mutates_args=())
+def scan(
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Tensor | None, s0: Tensor, reset: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(o, final state, residual, the decay exp g); all but reset of one dtype. Without g the kernels leave out the
+    decay's multiplication, and the decay has no elements."""
+    q, k, v, beta, s0 = (x.contiguous() for x in (q, k, v, beta, s0))
+    a = q.new_empty(0, 0, 0) if g is None else g.exp().contiguous()
+    o, residual, s = empty(v, v, s0)
+    arrays = [x.numpy() for x in (k, q, k, v, beta, a, flags(q, reset), s0, residual, o, s)]
+    launch(make_forward, (q.shape[3], v.shape[3], int(g is not None), 1), q.shape[0] * q.shape[2], *arrays)
+    return o, s, residual, a
 
-    @staticmethod
-    def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Tensor | None, s0: Tensor, reset: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        q, k, v, beta, s0 = (x.detach().contiguous() for x in (q, k, v, beta, s0))
-        reset = reset.contiguous()
-        gated = g is not None
-        a = beta if g is None else g.detach().exp().contiguous()  # not read when there is no decay
-        o, residual, s = torch.empty_like(v), torch.empty_like(v), torch.empty_like(s0)
-        arrays = [x.numpy() for x in (q, k, v, beta, a, reset, s0, o, residual, s)]
-        launch(make_forward, (q.shape[3], v.shape[3], int(gated)), q.shape[0] * q.shape[2], *arrays)
-        ctx.gated = gated
-        ctx.save_for_backward(q, k, v if gated else None, beta, a, s0, reset, residual, s)
-        return o, s
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, do: Tensor, ds: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, beta, a, s0, reset, residual, s = ctx.saved_tensors
-        do, ds = do.contiguous(), ds.contiguous()
-        constants, tasks = (q.shape[3], do.shape[3], int(ctx.gated)), q.shape[0] * q.shape[2]
-        dv, du, first = torch.empty_like(do), torch.empty_like(do), torch.empty_like(s0)
-        arrays = [x.numpy() for x in (q, k, do, beta, a, reset, ds, dv, du, first)]
-        launch(make_backward_errors, constants, tasks, *arrays)
-        dbeta = torch.linalg.vecdot(du, residual)
-        u = torch.mul(residual, beta.unsqueeze(-1), out=du)  # du is done with
-        dq, dk = torch.empty_like(q), torch.empty_like(k)
-        arrays = [x.numpy() for x in (q, k, do, u, dv, a, reset, s0, ds, dq, dk)]
-        launch(make_backward_keys, constants, tasks, *arrays)
-        dg = None
-        if ctx.gated:
-            gain = torch.linalg.vecdot(q, dq) - torch.linalg.vecdot(v, dv)  # (batch, time, heads)
-            last = (s * ds).sum((-2, -1))
-            dg = decay_gradient(gain[..., None], a[..., None], reset, last[..., None])[..., 0]
-        decay = a if ctx.gated else torch.ones_like(a[:, :1])
-        return dq, dk, dv, dbeta, dg, state_before(first, decay[..., None], reset), None
+@torch.library.custom_op("seqmem::delta_rule_backward", mutates_args=())
+def scan_backward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor | None,
+    beta: Tensor,
+    s0: Tensor,
+    reset: Tensor | None,
+    s: Tensor,
+    residual: Tensor,
+    a: Tensor,
+    do: Tensor | None,
+    ds: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of q, k, v, beta, g (without elements where there is no v, which only it needs) and s0."""
+    q, k, beta, s0 = (x.contiguous() for x in (q, k, beta, s0))
+    do = torch.zeros_like(residual) if do is None else do.contiguous()
+    ds = torch.zeros_like(s0) if ds is None else ds.contiguous()
+    starts = flags(q, reset)
+    (key, value), gated, tasks = s0.shape[2:], int(v is not None), q.shape[0] * q.shape[2]
+    dv, du, first = empty(do, do, s0)
+    arrays = [x.numpy() for x in (q, do, k, dv, k, beta, a, starts, ds, du, first)]
+    launch(make_backward, (key, value, gated, 1), tasks, *arrays)
+    dbeta = torch.linalg.vecdot(du, residual)
+    u = torch.mul(residual, beta.unsqueeze(-1), out=du)  # du is done with
+    # Both states transposed, so that the products are reads again: dS_t u_t, then (a_t S_{t-1}) dv_t and S_t do_t
+    s0_t, ds_t = s0.mT.contiguous(), ds.mT.contiguous()
+    dq, dk, lost, unused = empty(q, k, k, s0_t)
+    arrays = [x.numpy() for x in (do, q, dv, k, u, beta, a, starts, ds_t, dk, unused)]
+    launch(make_backward, (value, key, gated, 0), tasks, *arrays)
+    arrays = [x.numpy() for x in (dv, do, u, k, beta, a, starts, s0_t, lost, dq, unused)]
+    launch(make_forward, (value, key, gated, 0), tasks, *arrays)
+    dk -= lost
+    if v is None:
+        decay, dg = torch.ones_like(beta[:, :1]), torch.empty_like(a)
+    else:
+        decay, gain = a, torch.linalg.vecdot(q, dq) - torch.linalg.vecdot(v, dv)  # (batch, time, heads)
+        dg = decay_gradient(gain[..., None], a[..., None], starts, (s * ds).sum((-2, -1))[..., None])[..., 0]
+    return dq, dk, dv, dbeta, dg, state_before(first, decay[..., None], starts)
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    q, k, v, beta, g, s0, reset = inputs
+    ctx.gated = g is not None
+    ctx.save_for_backward(q, k, v if ctx.gated else None, beta, s0, reset, *output[1:])
+    ctx.set_materialize_grads(False)
+    ctx.mark_non_differentiable(*output[2:])
+
+
+def _gradient(ctx: Any, do: Tensor | None, ds: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+    dq, dk, dv, dbeta, dg, ds0 = scan_backward(*ctx.saved_tensors, do, ds)
+    return dq, dk, dv, dbeta, dg if ctx.gated else None, ds0, None
+
+
+def _shapes(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Tensor | None, s0: Tensor, _: Any) -> tuple[Tensor, ...]:
+    return *empty(v, s0, v), q.new_empty(0, 0, 0) if g is None else empty(g)[0]
+
+
+scan.register_fake(_shapes)
+scan_backward.register_fake(lambda q, k, v, beta, s0, reset, s, residual, a, *_: empty(q, k, residual, beta, a, s0))
+scan.register_autograd(_gradient, setup_context=_remember)
+scan.register_vmap(refuse_vmap("delta_rule"))

@@ -13,36 +13,30 @@ a sum over the later steps.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numba import njit, prange
+from numba import prange
 from torch import Tensor
 
 from seqmem.ops._arrays import array, empty, refuse_vmap
-from seqmem.ops._launch import OPTIONS, launch
-from seqmem.ops._linear_attention import decay_gradient
-from seqmem.ops._matrix_state import no_reset
-from seqmem.ops._rank1_scan import padded
+from seqmem.ops._launch import jit, launch
+from seqmem.ops._linear_attention import decay_gradient, flags
+from seqmem.ops._sweep import padded
 
 
-@lru_cache(None)
 def make_recurrence(key: int, value: int, parallel: int) -> Callable[..., None]:
     """S = diag(w) S + b seen^T + x y^T with seen = S^T a,   z = S^T r; forward, or backward in time, where the
     transition (w, a, b) between two steps is the later one's."""
     R, C = -(-key // 4) * 4, padded(value)
 
-    @njit(parallel=bool(parallel), **OPTIONS)
-    def recurrence(
-        r: Any, x: Any, y: Any, a: Any, b: Any, w: Any, reset: Any, s0: Any, z: Any, seen: Any, s: Any,
-        backward: bool, tasks: int,
-    ) -> None:  # fmt: skip
+    @jit(parallel)
+    def recurrence(r, x, y, a, b, w, reset, s0, z, seen, s, backward, tasks):  # type: ignore[no-untyped-def]
         # r, x, a, b, w: (batch, time, heads, key); y, z, seen: (batch, time, heads, value)
         time, heads = x.shape[1], x.shape[2]
-        for task in prange(tasks + parallel - parallel):
+        for task in prange(tasks):
             n, h = task // heads, task % heads
             S = np.zeros(R * C, x.dtype)
             rs, xs, ns = np.zeros(R, x.dtype), np.zeros(R, x.dtype), np.zeros(R, x.dtype)  # read, write, next a
@@ -108,20 +102,16 @@ def make_recurrence(key: int, value: int, parallel: int) -> Callable[..., None]:
     return recurrence
 
 
-@lru_cache(None)
 def make_reader(rows: int, columns: int, parallel: int) -> Callable[..., None]:
     """S = S diag(w) + x y^T + u q^T,   z = S^T r,   p = S^T m. Forward, (x, y, w) belong to step t, and m and p to the
     step after it; backward in time it is the other way round."""
     R, C = -(-rows // 4) * 4, padded(columns)
 
-    @njit(parallel=bool(parallel), **OPTIONS)
-    def reader(
-        x: Any, y: Any, w: Any, u: Any, q: Any, r: Any, m: Any, reset: Any, s0: Any, z: Any, p: Any,
-        backward: bool, tasks: int,
-    ) -> None:  # fmt: skip
+    @jit(parallel)
+    def reader(x, y, w, u, q, r, m, reset, s0, z, p, backward, tasks):  # type: ignore[no-untyped-def]
         # x, u, r, m: (batch, time, heads, rows); y, w, q, z, p: (batch, time, heads, columns)
         time, heads = x.shape[1], x.shape[2]
-        for task in prange(tasks + parallel - parallel):
+        for task in prange(tasks):
             n, h = task // heads, task % heads
             S = np.zeros(R * C, x.dtype)
             xs, us, rs, ms = np.zeros(R, x.dtype), np.zeros(R, x.dtype), np.zeros(R, x.dtype), np.zeros(R, x.dtype)
@@ -176,10 +166,6 @@ def make_reader(rows: int, columns: int, parallel: int) -> Callable[..., None]:
     return reader
 
 
-def _flags(reset: Tensor | None, q: Tensor) -> Any:
-    return array(no_reset(q) if reset is None else reset)
-
-
 @torch.library.custom_op("seqmem::generalized_delta_rule", mutates_args=())
 def scan(
     q: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, g: Tensor, s0: Tensor, reset: Tensor | None
@@ -187,7 +173,7 @@ def scan(
     """(o, final state, r (batch, time, heads, value), w); all inputs of one dtype."""
     o, r, s = empty(v, v, s0)
     w = g.exp().contiguous()
-    arrays = [array(x) for x in (q, k, v, a, b, w)] + [_flags(reset, q)] + [array(x) for x in (s0, o, r, s)]
+    arrays = [array(x) for x in (q, k, v, a, b, w)] + [array(flags(q, reset))] + [array(x) for x in (s0, o, r, s)]
     launch(make_recurrence, (q.shape[3], v.shape[3]), q.shape[0] * q.shape[2], *arrays, False)
     return o, s, r, w
 
@@ -209,17 +195,17 @@ def scan_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradients of q, k, v, a, b, g and s0."""
     do, ds = torch.zeros_like(v) if do is None else do, torch.zeros_like(s0) if ds is None else ds
-    key, value, tasks, flags = q.shape[3], v.shape[3], q.shape[0] * q.shape[2], _flags(reset, q)
+    key, value, tasks, starts = q.shape[3], v.shape[3], q.shape[0] * q.shape[2], flags(q, reset)
     dq, dk, dv, da, db, p, first = empty(q, k, v, a, b, v, s0)
-    arrays = [array(x) for x in (k, q, do, b, a, w)] + [flags] + [array(x) for x in (ds, dv, p, first)]
+    arrays = [array(x) for x in (k, q, do, b, a, w)] + [array(starts)] + [array(x) for x in (ds, dv, p, first)]
     launch(make_recurrence, (key, value), tasks, *arrays, True)
-    arrays = [array(x) for x in (r, b, w, v, k, do, p)] + [flags] + [array(x) for x in (s0.mT, dq, da)]
+    arrays = [array(x) for x in (r, b, w, v, k, do, p)] + [array(starts)] + [array(x) for x in (s0.mT, dq, da)]
     launch(make_reader, (value, key), tasks, *arrays, False)
     da[:, 0] = torch.einsum("bhkv,bhv->bhk", s0, p[:, 0])  # p is 0 at a reset
-    arrays = [array(x) for x in (p, a, w, do, q, v, r)] + [flags] + [array(x) for x in (ds.mT, dk, db)]
+    arrays = [array(x) for x in (p, a, w, do, q, v, r)] + [array(starts)] + [array(x) for x in (ds.mT, dk, db)]
     launch(make_reader, (value, key), tasks, *arrays, True)
     gain = q * dq + F.pad((a * da)[:, 1:], (0, 0, 0, 0, 0, 1)) - b * db - k * dk
-    dg = decay_gradient(gain, w, no_reset(q) if reset is None else reset, (s * ds).sum(-1))
+    dg = decay_gradient(gain, w, starts, (s * ds).sum(-1))
     ds0 = w[:, 0, :, :, None] * first + a[:, 0, :, :, None] * p[:, 0, :, None, :]
     if reset is not None:
         ds0 = ds0.masked_fill(reset[:, 0, None, None, None], 0)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from seqmem.ops._arrays import array, empty, refuse_vmap
-from seqmem.ops._cells import flags_by_time, padding_by_time, sigmoid, tanh
+from seqmem.ops._cells import flags_by_time, padding_by_time
 from seqmem.ops._launch import jit, run_serially
+from seqmem.ops._math import sigmoid, tanh
 
 
 def make_forward(parallel: int) -> Callable[..., None]:
@@ -88,8 +89,8 @@ def scan(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """(h, final state, the gates' activations, the state before every step, U_n h + bias)."""
     batch, time, hidden = x.shape[0], x.shape[1], weight.shape[1]
-    gates, y = x.transpose(0, 1).contiguous(), x.new_empty(time, batch, hidden)
-    gates = gates.clone() if gates.data_ptr() == x.data_ptr() else gates
+    gates = x.transpose(0, 1).clone(memory_format=torch.contiguous_format)
+    y = x.new_empty(time, batch, hidden)
     before, inner, recurrent = x.new_empty(time + 1, batch, hidden), torch.empty_like(y), x.new_empty(batch, 3 * hidden)
     before[0] = h0 if reset is None else h0.masked_fill(reset[:, :1], 0)
     added = array(x.new_zeros(hidden) if bias is None else bias)

@@ -54,7 +54,8 @@ OPTIONS: dict[str, Any] = {
 def _shared_code() -> str:
     """Changes when the code that is compiled into every kernel does. Numba looks only at the kernel's own file."""
     here = Path(__file__)
-    return f"{zlib.crc32(here.read_bytes() + here.with_name('_math.py').read_bytes()):08x}"
+    files = here, here.with_name("_math.py"), here.with_name("_sweep.py")
+    return f"{zlib.crc32(b''.join(file.read_bytes() for file in files)):08x}"
 
 
 def jit(parallel: int) -> Callable[[Callable[..., None]], Callable[..., None]]:

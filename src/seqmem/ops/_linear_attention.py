@@ -10,28 +10,26 @@ The gradient of the log-decay, <a_t S_{t-1}, dS_t>, follows from the products of
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import torch
-from numba import njit, prange
+from numba import prange
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
-from seqmem.ops._launch import OPTIONS, launch
+from seqmem.ops._arrays import empty, refuse_vmap
+from seqmem.ops._launch import jit, launch
+from seqmem.ops._matrix_state import no_reset
 from seqmem.ops._rank1_scan import rank1_scan
 
 
-@lru_cache(None)
 def make_decay_gradient(parallel: int) -> Callable[..., None]:
     """The kernel of :func:`decay_gradient`; sums in float64, because a sum over all of time is small where its terms
     are not."""
 
-    @njit(parallel=bool(parallel), **OPTIONS)
-    def kernel(gain: Any, a: Any, reset: Any, last: Any, tasks: int) -> None:
+    @jit(parallel)
+    def kernel(gain, a, reset, last, tasks):  # type: ignore[no-untyped-def]
         time, heads, decays = gain.shape[1], gain.shape[2], gain.shape[3]
-        for task in prange(tasks + parallel - parallel):
+        for task in prange(tasks):
             b, h = task // heads, task % heads
             for i in range(decays):
                 total = float(last[b, h, i])
@@ -60,41 +58,72 @@ def decay_gradient(gain: Tensor, a: Tensor, reset: Tensor, last: Tensor) -> Tens
     return gain
 
 
+def flags(q: Tensor, reset: Tensor | None) -> Tensor:
+    """``reset`` as the kernels read it."""
+    return no_reset(q) if reset is None else reset.contiguous()
+
+
 def state_before(s: Tensor, a: Tensor, reset: Tensor) -> Tensor:
     """The gradient of the state before the first step, from that of the state just decayed. a: (batch, time, heads, 1 |
     key)."""
     return torch.where(reset[:, 0, None, None, None], 0, a[:, 0, :, :, None] * s)
 
 
-class LinearAttention(Function):
-    """(q, k, v, g, s0, reset) -> (o, final state), with g: (batch, time, heads, 1 | key)."""
+@torch.library.custom_op("seqmem::linear_attention", mutates_args=())
+def scan(q: Tensor, k: Tensor, v: Tensor, g: Tensor, s0: Tensor, reset: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """(o, final state, the decay exp g), with g: (batch, time, heads, 1 | key); all but reset of one dtype."""
+    q, k, v, s0 = (x.contiguous() for x in (q, k, v, s0))
+    a = g.exp().contiguous()
+    return *rank1_scan(q, k, v, a, flags(q, reset), s0), a
 
-    @staticmethod
-    def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, g: Tensor, s0: Tensor, reset: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        q, k, v, s0 = (x.detach().contiguous() for x in (q, k, v, s0))
-        a, reset = g.detach().exp().contiguous(), reset.contiguous()
-        o, s = rank1_scan(q, k, v, a, reset, s0)
-        ctx.save_for_backward(q, k, v, a, s0, reset, s)
-        return o, s
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, do: Tensor, ds: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, a, s0, reset, s = ctx.saved_tensors
-        do, ds = do.contiguous(), ds.contiguous()
-        s0_t, ds_t = s0.mT.contiguous(), ds.mT.contiguous()  # (batch, heads, value, key)
-        dv, first = rank1_scan(k, q, do, a, reset, ds, backward=True)
-        dk, _ = rank1_scan(v, do, q, a, reset, ds_t, side="columns", backward=True)
-        dq, _ = rank1_scan(do, v, k, a, reset, s0_t, side="columns")
-        dg = None
-        if ctx.needs_input_grad[3]:
-            last = (s * ds).sum(-1)  # (batch, heads, key)
-            if a.shape[-1] == 1:
-                gain = (torch.linalg.vecdot(q, dq) - torch.linalg.vecdot(k, dk)).unsqueeze(-1)
-                last = last.sum(-1, keepdim=True)
-            else:
-                gain = (q * dq).addcmul_(k, dk, value=-1)
-            dg = decay_gradient(gain, a, reset, last)
-        return dq, dk, dv, dg, state_before(first, a, reset), None
+@torch.library.custom_op("seqmem::linear_attention_backward", mutates_args=())
+def scan_backward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    s0: Tensor,
+    reset: Tensor | None,
+    s: Tensor,
+    a: Tensor,
+    do: Tensor | None,
+    ds: Tensor | None,
+    gated: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of q, k, v, g (undefined unless ``gated``) and s0."""
+    q, k, v, s0 = (x.contiguous() for x in (q, k, v, s0))
+    do = torch.zeros_like(v) if do is None else do.contiguous()
+    ds = torch.zeros_like(s0) if ds is None else ds.contiguous()
+    starts = flags(q, reset)
+    dv, first = rank1_scan(k, q, do, a, starts, ds, backward=True)
+    dk, _ = rank1_scan(v, do, q, a, starts, ds.mT.contiguous(), side="columns", backward=True)
+    dq, _ = rank1_scan(do, v, k, a, starts, s0.mT.contiguous(), side="columns")
+    dg = torch.empty_like(a)
+    if gated:
+        last = (s * ds).sum(-1)  # (batch, heads, key)
+        if a.shape[-1] == 1:
+            dg[..., 0] = torch.linalg.vecdot(q, dq) - torch.linalg.vecdot(k, dk)
+            last = last.sum(-1, keepdim=True)
+        else:
+            torch.mul(q, dq, out=dg).addcmul_(k, dk, value=-1)
+        decay_gradient(dg, a, starts, last)
+    return dq, dk, dv, dg, state_before(first, a, starts)
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    q, k, v, _, s0, reset = inputs
+    ctx.save_for_backward(q, k, v, s0, reset, *output[1:])
+    ctx.set_materialize_grads(False)
+    ctx.mark_non_differentiable(output[2])
+
+
+def _gradient(ctx: Any, do: Tensor | None, ds: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
+    gated = ctx.needs_input_grad[3]
+    dq, dk, dv, dg, ds0 = scan_backward(*ctx.saved_tensors, do, ds, gated)
+    return dq, dk, dv, dg if gated else None, ds0, None
+
+
+scan.register_fake(lambda q, k, v, g, s0, reset: empty(v, s0, g))
+scan_backward.register_fake(lambda q, k, v, s0, reset, s, a, *_: empty(q, k, v, a, s0))
+scan.register_autograd(_gradient, setup_context=_remember)
+scan.register_vmap(refuse_vmap("ssd or gated_linear_attention"))

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from seqmem.ops._arrays import array, empty, refuse_vmap
-from seqmem.ops._cells import flags_by_time, padding_by_time, sigmoid, tanh
+from seqmem.ops._cells import flags_by_time, padding_by_time
 from seqmem.ops._launch import jit, run_serially
+from seqmem.ops._math import sigmoid, tanh
 
 
 def make_forward(parallel: int) -> Callable[..., None]:
@@ -104,8 +105,8 @@ def scan(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """(h, final hidden, final cell, the gates' activations, and hidden and cell before every step)."""
     batch, time, hidden = x.shape[0], x.shape[1], weight.shape[1]
-    gates, y = x.transpose(0, 1).contiguous(), x.new_empty(time, batch, hidden)
-    gates = gates.clone() if gates.data_ptr() == x.data_ptr() else gates
+    gates = x.transpose(0, 1).clone(memory_format=torch.contiguous_format)
+    y = x.new_empty(time, batch, hidden)
     before_h, before_c = x.new_empty(time + 1, batch, hidden), x.new_empty(time + 1, batch, hidden)
     first = torch.zeros_like(h0, dtype=torch.bool) if reset is None else reset[:, :1].expand_as(h0)
     before_h[0], before_c[0] = h0.masked_fill(first, 0), c0.masked_fill(first, 0)

@@ -1,4 +1,5 @@
-"""Exponentials as the kernels call them: ``exp(x)`` and the cheaper ``exp2(x)``, which is 2 to the power x.
+"""Exponentials as the kernels call them: ``exp(x)`` and the cheaper ``exp2(x)``, which is 2 to the power x; and what
+is made of them.
 
 In float32 it is branch-free arithmetic that LLVM turns into vector instructions (Numba as it comes from PyPI has no
 vector mathematics library): within about 1 ulp; 0 for results under 2^-125.5, near float32's smallest normal
@@ -14,7 +15,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import types
+from numba import njit, types
 from numba.extending import overload
 
 f32 = np.float32
@@ -87,3 +88,19 @@ def _exp2_in_kernel(x):  # type: ignore[no-untyped-def]
         return twice * power
 
     return exp2_32
+
+
+@njit(inline="always")
+def weight(score, top):  # type: ignore[no-untyped-def]
+    """exp(score - top), 0 for a score of -inf, also where ``top`` is -inf too."""
+    return exp(score) if score == -np.inf else exp(score - top)
+
+
+@njit(inline="always")
+def sigmoid(x, one):  # type: ignore[no-untyped-def]  # one: of the dtype of x
+    return one / (one + exp(-x))
+
+
+@njit(inline="always")
+def tanh(x, one):  # type: ignore[no-untyped-def]
+    return (one + one) / (one + exp(-(x + x))) - one

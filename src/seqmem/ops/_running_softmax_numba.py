@@ -15,18 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import prange
 from torch import Tensor
 
 from seqmem.ops._arrays import array, empty, flags, refuse_vmap
 from seqmem.ops._launch import jit, launch
-from seqmem.ops._math import exp
-
-
-@njit(inline="always")
-def weight(score, top):  # type: ignore[no-untyped-def]
-    """exp(score - top), 0 for a score of -inf, also where ``top`` is -inf too."""
-    return exp(score) if score == -np.inf else exp(score - top)
+from seqmem.ops._math import weight
 
 
 def make_forward(parallel: int) -> Callable[..., None]:

@@ -16,15 +16,9 @@ from numba import njit
 from torch import Tensor
 
 from seqmem.ops._arrays import array, empty, refuse_vmap
-from seqmem.ops._cells import flags_by_time, padding_by_time, sigmoid, tanh
+from seqmem.ops._cells import flags_by_time, padding_by_time
 from seqmem.ops._launch import jit, run_serially
-from seqmem.ops._math import exp
-
-
-@njit(inline="always")
-def relative(score, top):  # type: ignore[no-untyped-def]
-    """exp(score - top), 0 for a score of -inf, also where ``top`` is -inf too."""
-    return exp(score) if score == -np.inf else exp(score - top)
+from seqmem.ops._math import sigmoid, tanh, weight
 
 
 @njit(inline="always")
@@ -53,7 +47,7 @@ def make_forward(parallel: int) -> Callable[..., None]:
                     o[j] += added[3 * head + j]
                     kept = (f[j] if exponential else log_sigmoid(f[j])) + m[j]
                     top = kept if kept > i[j] else i[j]
-                    keep, write = relative(kept, top), relative(i[j], top)
+                    keep, write = weight(kept, top), weight(i[j], top)
                     c1[j] = keep * c[j] + write * tanh(z[j], one)
                     n1[j] = keep * n[j] + write
                     m1[j] = top
@@ -96,7 +90,7 @@ def make_backward(parallel: int) -> Callable[..., None]:
                     up = dht[j] + dyt[j]
                     kept = (f[j] if exponential else log_sigmoid(f[j])) + m[j]
                     top = kept if kept > i[j] else i[j]
-                    keep, write = relative(kept, top), relative(i[j], top)
+                    keep, write = weight(kept, top), weight(i[j], top)
                     bent, open_ = tanh(z[j], one), sigmoid(o[j], one)
                     c1, n1 = keep * c[j] + write * bent, keep * n[j] + write
                     share = one / (one if n1 == zero else n1)
@@ -128,8 +122,7 @@ def scan(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """(h, the final h, c, n and m, the gates' inputs, and h, c, n and m before every step)."""
     batch, time, heads, _, head = x.shape
-    gates = x.transpose(0, 1).contiguous()
-    gates = gates.clone() if gates.data_ptr() == x.data_ptr() else gates
+    gates = x.transpose(0, 1).clone(memory_format=torch.contiguous_format)
     y, recurrent = x.new_empty(time, batch, heads, head), x.new_empty(heads, batch, 4 * head)
     before = []
     for start, nothing in ((h0, 0.0), (c0, 0.0), (n0, 0.0), (m0, -torch.inf)):

@@ -25,13 +25,7 @@ from torch import Tensor
 from seqmem.ops._arrays import array, empty, flags, refuse_vmap
 from seqmem.ops._launch import jit, launch
 from seqmem.ops._linear_scan_numba import block_width
-from seqmem.ops._math import exp
-
-
-@njit(inline="always")
-def weight(score, top):  # type: ignore[no-untyped-def]
-    """exp(score - top), 0 for a score of -inf, also where ``top`` is -inf too."""
-    return exp(score) if score == -np.inf else exp(score - top)
+from seqmem.ops._math import weight
 
 
 def make_forward(parallel: int) -> Callable[..., None]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from seqmem.ops._dispatch import Backend, choose
-from seqmem.ops._matrix_state import check_gate, check_shapes, compute_dtype, empty_state, no_reset
+from seqmem.ops._matrix_state import check_gate, check_shapes, compute_dtype, empty_state
 
 
 def delta_rule_reference(
@@ -62,7 +62,7 @@ def delta_rule(
     if path == "reference":
         o, s = delta_rule_reference(q, k, v, beta, g, s0, reset)
     else:
-        from seqmem.ops._delta_rule import DeltaRule
+        from seqmem.ops._delta_rule import scan
 
-        o, s = DeltaRule.apply(q, k, v, beta, g, s0, no_reset(q) if reset is None else reset)
+        o, s, _, _ = scan(q, k, v, beta, g, s0, reset)
     return o.to(out_dtype), s

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seqmem.ops._dispatch import Backend, choose
 from seqmem.ops._inputs import expect_shape
-from seqmem.ops._matrix_state import check_gate, check_shapes, compute_dtype, empty_state, no_reset
+from seqmem.ops._matrix_state import check_gate, check_shapes, compute_dtype, empty_state
 
 
 def gated_linear_attention_reference(
@@ -78,9 +78,9 @@ def gated_linear_attention(
     if path == "reference":
         o, s = gated_linear_attention_reference(q, k, v, g, s0, reset)
     else:
-        from seqmem.ops._linear_attention import LinearAttention
+        from seqmem.ops._linear_attention import scan
 
-        o, s = LinearAttention.apply(q, k, v, g, s0, no_reset(q) if reset is None else reset)
+        o, s, _ = scan(q, k, v, g, s0, reset)
     return o.to(out_dtype), s
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seqmem.ops._dispatch import Backend, choose
-from seqmem.ops._matrix_state import check_gate, check_shapes, compute_dtype, empty_state, no_reset
+from seqmem.ops._matrix_state import check_gate, check_shapes, compute_dtype, empty_state
 
 
 def ssd_reference(
@@ -59,7 +59,7 @@ def ssd(
     if path == "reference":
         o, s = ssd_reference(q, k, v, g, s0, reset)
     else:
-        from seqmem.ops._linear_attention import LinearAttention
+        from seqmem.ops._linear_attention import scan
 
-        o, s = LinearAttention.apply(q, k, v, g.unsqueeze(-1), s0, no_reset(q) if reset is None else reset)
+        o, s, _ = scan(q, k, v, g.unsqueeze(-1), s0, reset)
     return o.to(out_dtype), s

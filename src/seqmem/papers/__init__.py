@@ -24,9 +24,16 @@ MODULES: dict[str, str] = {
     "fallback-behaviors": "seqmem.papers.fallback_behaviors",
     "locally-typical": "seqmem.papers.locally_typical",
     "nmst-lm": "seqmem.papers.nmst_lm",
+    # mixers
+    "retnet": "seqmem.papers.retnet",
+    # survey
+    "rnn-critical-review": "seqmem.papers.rnn_critical_review",
+    # tasks
+    "mbml-piecewise": "seqmem.papers.mbml_piecewise",
     # theory
     "assoc-memory-scaling": "seqmem.papers.assoc_memory_scaling",
     "lag-system": "seqmem.papers.lag_system",
+    "ngram-transformer": "seqmem.papers.ngram_transformer",
 }
 
 _HOMES = {"cards": "card", "load": "run", "check": "run", "Evidence": "evidence"}

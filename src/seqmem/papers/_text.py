@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seqmem.decoding import information
 from seqmem.models import SequenceConfig, SequenceLM
 from seqmem.tasks.bytes import Bytes
 
@@ -67,8 +68,7 @@ def byte_model(
 def nats(model: Any, tokens: Tensor) -> Tensor:
     """-log p of every token but the first under any causal LM, (batch, time - 1)."""
     with torch.no_grad():
-        log_p = model(tokens[:, :-1]).logits.float().log_softmax(-1)
-    return -log_p.gather(-1, tokens[:, 1:, None])[..., 0]
+        return information(model(tokens[:, :-1]).logits, tokens[:, 1:])[0]
 
 
 def words(tokens: Tensor) -> list[bytes]:

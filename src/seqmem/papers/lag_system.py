@@ -120,18 +120,23 @@ def _learned(
     order = torch.randperm(len(outputs), generator=torch.Generator().manual_seed(seed)).tolist()
     shuffled = LagSystem({window: outputs[j] for window, j in zip(system.rules, order, strict=True)})
     steps = sum(1 for _ in system.run(expected[0]))
-    options = {"seed": seed, "width": settings["width"], "steps": settings["train_steps"], "report": report}
 
-    def matched(rules: LagSystem, mixer: str) -> tuple[float, float, float]:
+    def matched(stage: int, rules: LagSystem, mixer: str) -> tuple[float, float, float]:
+        def within(fraction: float, text: str) -> None:
+            report((stage + fraction / 2) / 3, text)
+
         start = time.perf_counter()
-        executor = learn_rules(rules, mixer=mixer, **options)
+        executor = learn_rules(
+            rules, seed=seed, mixer=mixer, width=settings["width"], steps=settings["train_steps"], report=within
+        )
         seconds = time.perf_counter() - start
+        report((stage + 0.5) / 3, f"{mixer}, decoding")
         run = executor.run(expected[0], steps, halted=lambda window: window not in system.rules)
         return executor.learned(rules), _matched(run, expected), seconds
 
-    learned, run, seconds = matched(system, "attention")
-    _, lstm_run, _ = matched(system, "lstm")
-    _, shuffled_run, _ = matched(shuffled, "attention")
+    learned, run, seconds = matched(0, system, "attention")
+    _, lstm_run, _ = matched(1, system, "lstm")
+    _, shuffled_run, _ = matched(2, shuffled, "attention")
     return {
         "figures": {
             "learned": learned, "run": run, "seconds": seconds, "lstm_run": lstm_run, "shuffled_run": shuffled_run,

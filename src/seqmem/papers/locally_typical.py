@@ -84,7 +84,7 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
     gap, repeated, judged, series = {}, {}, {}, {}
     for name, text in texts.items():
         with torch.no_grad():
-            surprise, entropy = information(lm(text[:, PROMPT - 1 : -1]).logits, text[:, PROMPT:])
+            surprise, entropy = information(lm(text[:, :-1]).logits[:, PROMPT - 1 :], text[:, PROMPT:])
         gap[name] = abs(float((surprise - entropy).mean()))
         repeated[name] = float(np.mean([repeated_ngrams(words(row[PROMPT:]), 3) for row in text]))
         judged[name] = float(nats(judge, text)[:, PROMPT - 1 :].mean().exp())

@@ -76,6 +76,11 @@ class Part(BaseModel):
         """Small networks: a thread each."""
         return 1
 
+    @property
+    def resumable(self) -> bool:
+        """A part is run whole."""
+        return False
+
     def obstacle(self) -> str:
         """Modules of papers can be imported everywhere but from the main script."""
         if self.module != "__main__":
@@ -180,12 +185,16 @@ def environment() -> dict[str, Any]:
 
 
 def source_of(module: types.ModuleType, uses: tuple[str, ...]) -> str:
-    """A digest of the files that define the paper's experiment and what it uses. Raises ValueError for a name in
-    ``uses`` that there is not.
+    """A digest of the files that define the paper's experiment, what it shares with other papers
+    (``seqmem.papers._*``), and what it uses. Raises ValueError for a name in ``uses`` that there is not.
 
     What those files import in turn is pinned by the version of seqmem alone.
     """
     files = {inspect.getsourcefile(module)}
+    for thing in vars(module).values():
+        shared = inspect.getmodule(thing)
+        if shared is not None and shared.__name__.startswith("seqmem.papers._"):
+            files.add(inspect.getsourcefile(shared))
     for name in uses:
         thing = resolve(name)
         home = thing if isinstance(thing, types.ModuleType) else inspect.getmodule(thing)

@@ -22,11 +22,9 @@ def load(slug: str) -> Built:
     """The module of a paper. Raises InputError for an unknown name (with the nearest) or a paper not built yet."""
     if slug not in MODULES:
         card, known = card_of(slug), cards()
-        near = [other for other in MODULES if other in known and known[other].room == card.room]
-        beside = f"built in its room, {card.room}: {', '.join(near[:8])}; " if near else ""
-        raise InputError(
-            f"'{slug}' ({card.title}, {card.year}) is not built yet; {beside}'seqmem papers --state built' lists all"
-        )
+        near = [other for other in MODULES if known[other].room == card.room]
+        beside = f"built in its room, {card.room}: {', '.join(near[:8])}" if near else f"nothing in room {card.room} is"
+        raise InputError(f"'{slug}' ({card.title}, {card.year}) is not built yet; {beside}; 'seqmem papers' lists all")
     module = importlib.import_module(MODULES[slug])
     return Built(module.PAPER, module.measure, module)
 

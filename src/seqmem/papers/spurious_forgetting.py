@@ -141,8 +141,6 @@ def _continued(
 ) -> SequenceLM:
     """A copy of the model after task 1. ``springs_of``: the questions that EWC shall keep."""
     later = copy.deepcopy(model)
-    for old, new in zip(model.parameters(), later.parameters(), strict=True):
-        new.requires_grad_(old.requires_grad)
     springs = None
     if springs_of is not None:
         x, y = springs_of
@@ -178,12 +176,10 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
         frozen = _continued(lm, second, steps, seed)
     figures |= {"freeze": _accuracy(frozen, first), "freeze_new": _accuracy(frozen, second)}
     report(0.7, "task 1, frozen from above")
-    top = list(lm.get_submodule(_blocks_name(lm)).children())[-FROZEN:]
-    for p in (p for block in top for p in block.parameters()):
-        p.requires_grad_(False)
+    for block in lm.layers[-FROZEN:]:
+        block.requires_grad_(False)
     figures["top"] = _accuracy(_continued(lm, second, steps, seed), first)
-    for p in lm.parameters():
-        p.requires_grad_(True)
+    lm.requires_grad_(True)
     report(0.8, "task 1, elastic weight consolidation")
     held = _continued(lm, second, steps, seed, springs_of=first)
     figures |= {"ewc": _accuracy(held, first), "ewc_new": _accuracy(held, second)}
@@ -201,7 +197,3 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
         if name == "spurious":
             figures |= {"other_half": before, "recovered": recovered}
     return {"figures": figures}
-
-
-def _blocks_name(lm: SequenceLM) -> str:
-    return next(name for name, module in lm.named_modules() if isinstance(module, torch.nn.ModuleList))

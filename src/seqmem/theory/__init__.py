@@ -1,9 +1,11 @@
 """Theorems and scaling laws as numerical experiments, and constructions by hand."""
 
 from seqmem.theory.associative_memory import AssocMemory, fit_exponent, train_memory, unseen_mass, zipf
+from seqmem.theory.gradient_horizon import decay_per_step, gradient_horizon, taxonomy
 from seqmem.theory.lag_compiler import compile_turing_machine
 from seqmem.theory.lag_executor import LearnedRules, learn_rules
 from seqmem.theory.lag_system import LagSystem
+from seqmem.theory.ngram_transformer import NgramTransformer, sparsemax, table_lookup
 from seqmem.theory.turing import MACHINES, TuringMachine, random_machine
 
 __all__ = [
@@ -11,11 +13,17 @@ __all__ = [
     "AssocMemory",
     "LagSystem",
     "LearnedRules",
+    "NgramTransformer",
     "TuringMachine",
     "compile_turing_machine",
+    "decay_per_step",
     "fit_exponent",
+    "gradient_horizon",
     "learn_rules",
     "random_machine",
+    "sparsemax",
+    "table_lookup",
+    "taxonomy",
     "train_memory",
     "unseen_mass",
     "zipf",

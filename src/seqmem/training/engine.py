@@ -253,11 +253,11 @@ class _Pool(Generic[R]):
         return result
 
     def _stop(self) -> None:
-        """End all workers: those at work after their step, with a checkpoint; the others at once. A second Ctrl-C ends
-        all at once."""
+        """End all workers: those at a job that can be resumed after their step, with a checkpoint; the others at once.
+        A second Ctrl-C ends all at once."""
         try:
             for worker in self.workers:
-                if worker.job is None:
+                if worker.job is None or not worker.job.resumable:
                     worker.process.kill()
                 else:
                     worker.send({"stop": True})

@@ -84,6 +84,11 @@ class Experiment(BaseModel):
         """Tokens that the training reads."""
         return float(self.budget.steps * self.budget.batch_size * self.task_options.get("length", 64))
 
+    @property
+    def resumable(self) -> bool:
+        """A training writes a checkpoint."""
+        return True
+
     def obstacle(self) -> str:
         """A layer that was defined in the main script cannot be imported by another process."""
         if not self.mixer.startswith("__main__:"):

@@ -56,6 +56,11 @@ class Job(Protocol[R]):
         """The width of its networks, which says how many threads pay (:func:`seqmem.training.engine.threads_of`)."""
         ...
 
+    @property
+    def resumable(self) -> bool:
+        """Whether a run that is told to stop leaves something to go on from; else it is stopped at once."""
+        ...
+
     def model_dump(self, *, mode: str) -> dict[str, Any]:
         """The description as JSON values."""
         ...
