@@ -3,7 +3,7 @@ the exit code. They import what they need when they run, so that ``seqmem --help
 
 from __future__ import annotations
 
-from seqmem.commands import bench, check, compare, mixers, papers, reproduce, tasks
+from seqmem.commands import assets, bench, check, compare, mixers, papers, reproduce, tasks
 
 COMMANDS = {
     "compare": compare,
@@ -11,6 +11,7 @@ COMMANDS = {
     "bench": bench,
     "mixers": mixers,
     "tasks": tasks,
+    "assets": assets,
     "papers": papers,
     "reproduce": reproduce,
 }

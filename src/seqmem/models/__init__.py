@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seqmem.models.cache import StateCache
+    from seqmem.models.char_lstm import CharLSTM, CharLSTMConfig
     from seqmem.models.checkpoint import load
     from seqmem.models.config import SequenceConfig
     from seqmem.models.language_model import SequenceLM, build, parameter_count
 
-__all__ = ["SequenceConfig", "SequenceLM", "StateCache", "build", "load", "parameter_count"]
+__all__ = ["CharLSTM", "CharLSTMConfig", "SequenceConfig", "SequenceLM", "StateCache", "build", "load", "parameter_count"]
 
 _HOME = {
+    "CharLSTM": "char_lstm",
+    "CharLSTMConfig": "char_lstm",
     "SequenceConfig": "config",
     "SequenceLM": "language_model",
     "StateCache": "cache",

@@ -121,7 +121,7 @@ class SequenceLM(PreTrainedModel, GenerationMixin):
         x = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         if x.ndim != 3 or x.shape[1] < 1:
             raise InputError(f"the input has shape {tuple(x.shape[:-1])} without width, expected (batch, time >= 1)")
-        mask = _mask_of_new_tokens(attention_mask, x)
+        mask = mask_of_new_tokens(attention_mask, x)
         use_cache = self.config.use_cache if use_cache is None else use_cache
         if self.training and any(block.gradient_checkpointing for block in self.layers):
             use_cache = False
@@ -245,7 +245,7 @@ def parameter_count(config: SequenceConfig) -> int:
     return total
 
 
-def _mask_of_new_tokens(attention_mask: Tensor | None, x: Tensor) -> Tensor | None:
+def mask_of_new_tokens(attention_mask: Tensor | None, x: Tensor) -> Tensor | None:
     """The last columns of a transformers mask, (batch, time) bool; None when nothing is padding: the faster path."""
     if attention_mask is None:
         return None

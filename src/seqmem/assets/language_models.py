@@ -1,0 +1,74 @@
+"""Any causal language model by one name: an asset, a folder, or a model of the Hugging Face hub."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from seqmem.assets import cache
+from seqmem.assets.table import ASSETS
+from seqmem.errors import InputError, did_you_mean
+
+
+def language_model(name: str | Path) -> tuple[Any, Any]:
+    """``model, tokenizer = language_model("smollm2")``: in evaluation mode, in float32.
+
+    name: an asset of kind "model"; a folder that ``save_pretrained`` wrote; or a model's name on the Hugging Face hub,
+    downloaded or from its cache. The tokenizer is None for a folder that has none, such as a model of bytes. Only
+    safetensors are read and no code from the hub is run. Raises InputError when there is no such model here.
+    """
+    import torch
+    import transformers
+
+    import seqmem.models.char_lstm  # noqa: F401 - registers its model type
+
+    given = str(name)
+    if given in ASSETS:
+        if ASSETS[given].kind != "model":
+            models = ", ".join(asset.name for asset in ASSETS.values() if asset.kind == "model")
+            raise InputError(f"asset '{given}' is no language model but {ASSETS[given].kind}; models: {models}")
+        place: str | Path = cache.path(given)
+    else:
+        place = Path(given) if Path(given).is_dir() else given
+    if isinstance(place, Path):
+        config = _json(place / "config.json")
+        if config.get("model_type") == "seqmem":
+            from seqmem.models import load
+
+            return load(place), _tokenizer(place)
+    try:
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            place, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        )
+        tokenizer = _tokenizer(place)
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"no language model '{given}': it is no asset ({', '.join(a.name for a in ASSETS.values() if a.kind == 'model')}),"
+            f"{did_you_mean(given, ASSETS)} no folder, and transformers found none of that name on the hub or in its cache "
+            f"({first}); type 'seqmem assets' for what can be had without the hub"
+            if not isinstance(place, Path)
+            else f"the language model in '{place}' cannot be loaded ({first}); give a folder that save_pretrained wrote"
+        ) from error
+    return model.eval(), tokenizer
+
+
+def _tokenizer(place: str | Path) -> Any:
+    from transformers import AutoTokenizer
+
+    if isinstance(place, Path) and not (place / "tokenizer_config.json").is_file():
+        return None
+    return AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"'{file}' cannot be read ({error}); give a folder that save_pretrained wrote, with config.json in it"
+        ) from error
+    return content if isinstance(content, dict) else {}
