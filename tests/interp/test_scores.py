@@ -47,6 +47,14 @@ def test_the_planted_head_has_one_and_the_others_chance_or_nothing(probe: str, h
         assert all(found[other].score < 0.05 for other in others)
 
 
+@pytest.mark.parametrize("probe", ["induction", "duplicate-token", "retrieval"])
+def test_the_null_finds_nothing_in_a_head_that_looks_for_tokens(probe: str) -> None:
+    rows = score_heads(planned(vocabulary=400), probe, length=20, null=True)
+    assert all(row.score < 0.1 for row in rows if PLANS[row.head] in ("induction", "duplicate"))
+    with pytest.raises(InputError, match="has no null"):
+        score_heads(make("gpt2"), "copying", null=True)
+
+
 @pytest.mark.parametrize("name", WITH)
 def test_random_weights_are_near_chance(name: str) -> None:
     for probe in ("induction", "duplicate-token"):

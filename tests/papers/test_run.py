@@ -201,3 +201,12 @@ def test_an_exact_paper_has_one_run_and_no_interval(diary: Path, monkeypatch: py
     found = check("toy")
     assert (found.verdict, found.seeds, found.meaning) == ("holds", 1, "the claim was seen in this experiment")
     assert all(figure["low"] is None for figure in found.figures)
+
+
+def test_a_model_is_given_to_the_parts_that_take_one(diary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toy, "PAPER", replace(toy.PAPER, takes_model=("second",)))
+    check("toy", "smoke")
+    check("toy", "smoke", model="mine")
+    assert diary.read_text().splitlines() == ["first 0 None", "second 0 None", "second 0 mine"]
+    with pytest.raises(ValueError, match="takes_model"):
+        replace(toy.PAPER, takes_model=("third",))

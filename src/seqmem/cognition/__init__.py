@@ -1,4 +1,4 @@
-"""Human memory: statistics of recall, and models of it."""
+"""Human memory: statistics of recall, models of it, and the same questions put to language models."""
 
 from seqmem.cognition.cmr import cmr_curve, cmr_recall
 from seqmem.cognition.free_recall import (
@@ -9,13 +9,19 @@ from seqmem.cognition.free_recall import (
     serial_position,
     temporal_factor,
 )
+from seqmem.cognition.lag_profile import LagProfile, cmr_distance, cmr_table, gaussian_distance, lag_profiles
 
 __all__ = [
+    "LagProfile",
     "Lists",
     "cmr_curve",
+    "cmr_distance",
     "cmr_recall",
+    "cmr_table",
     "first_recall",
+    "gaussian_distance",
     "lag_crp",
+    "lag_profiles",
     "read_lists",
     "serial_position",
     "temporal_factor",

@@ -50,6 +50,7 @@ def score_heads(
     length: int = 32,
     batch_size: int = 4,
     layers: Iterable[int] | None = None,
+    null: bool = False,
     generator: torch.Generator | None = None,
 ) -> list[HeadScore]:
     """One :class:`HeadScore` per head (per channel where a recurrence has no heads), bottom layer first.
@@ -59,7 +60,8 @@ def score_heads(
     needle of random tokens within ``length`` random tokens, at the end its first token again and then its copy
     (Retrieval Head Mechanistically Explains Long-Context Factuality, 2024, arXiv 2404.15574); copying: from the weights
     alone. Tokens are drawn without repetition from the whole vocabulary, by ``generator`` (default: seed 0), so that
-    nothing but the plan repeats. InputError where a layer has no exact attention (give ``layers=``), or a vocabulary is
+    nothing but the plan repeats. null: the second time other tokens are drawn, so that what is left of a score is due
+    to positions alone; not for copying. InputError where a layer has no exact attention (give ``layers=``), or a vocabulary is
     too small.
     """
     if probe not in PROBES:
@@ -67,12 +69,14 @@ def score_heads(
     count = len(layers_of(model))
     chosen = list(range(count)) if layers is None else list(layers)
     if probe == "copying":
+        if null:
+            raise InputError("copying is a score of weights and has no null; leave null out")
         return [
             HeadScore(layer, head, score, 0.0)
             for layer, scores in copying_scores(model, chosen).items()
             for head, score in enumerate(scores.tolist())
         ]
-    plan = make_probe(model, probe, length, batch_size, generator or torch.Generator().manual_seed(0))
+    plan = make_probe(model, probe, length, batch_size, generator or torch.Generator().manual_seed(0), null)
     rows, columns = plan.rows, plan.columns
 
     def measure(weights: Tensor) -> Tensor:
@@ -97,25 +101,32 @@ def normalised(weights: Tensor) -> Tensor:
     return size / total.masked_fill(total == 0, 1)
 
 
-def make_probe(model: Any, probe: str, length: int, batch_size: int, generator: torch.Generator) -> Probe:
-    """The sequences of a probe, and which weights it is about."""
+def make_probe(
+    model: Any, probe: str, length: int, batch_size: int, generator: torch.Generator, null: bool = False
+) -> Probe:
+    """The sequences of a probe, and which weights it is about; with ``null`` nothing in them repeats on purpose."""
     if length < 4 or batch_size < 1:
         raise InputError(f"length is {length} and batch_size {batch_size}, expected at least 4 and 1")
     vocabulary = model.config.vocab_size
     if vocabulary < length:
         raise InputError(f"the vocabulary has {vocabulary} tokens, too few for length {length}; give a smaller length")
     device = next(model.parameters()).device
-    drawn = torch.stack([torch.randperm(vocabulary, generator=generator)[:length] for _ in range(batch_size)])
-    drawn = drawn.to(device)
+
+    def draw() -> Tensor:
+        rows = [torch.randperm(vocabulary, generator=generator)[:length] for _ in range(batch_size)]
+        return torch.stack(rows).to(device)
+
+    drawn = draw()
+    again = draw() if null else drawn
     time = torch.arange(length, 2 * length, device=device)
     if probe == "retrieval":
         size = length // 4
         start = int(torch.randint(1, length - size, (), generator=generator))
         needle = torch.arange(start, start + size, device=device)
-        tokens = torch.cat([drawn, drawn[:, needle[:-1]]], 1)
+        tokens = torch.cat([drawn, again[:, needle[:-1]]], 1)
         rows = torch.arange(length, tokens.shape[1], device=device)  # reading needle[i] again, about to say needle[i+1]
         return Probe(tokens, rows, needle[1:])
-    twice = torch.cat([drawn, drawn], 1)
+    twice = torch.cat([drawn, again], 1)
     if probe == "previous-token":
         rows = torch.arange(1, 2 * length, device=device)
         return Probe(twice, rows, rows - 1)

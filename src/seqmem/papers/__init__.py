@@ -17,6 +17,8 @@ __all__ = ["MODULES", "Evidence", "cards", "check", "load"]
 
 #: slug -> module of every paper that is built, by room, in alphabetical order
 MODULES: dict[str, str] = {
+    # cognition
+    "cmr-heads": "seqmem.papers.cmr_heads",
     # continual
     "ewc": "seqmem.papers.ewc",
     "spurious-forgetting": "seqmem.papers.spurious_forgetting",
@@ -24,6 +26,8 @@ MODULES: dict[str, str] = {
     "fallback-behaviors": "seqmem.papers.fallback_behaviors",
     "locally-typical": "seqmem.papers.locally_typical",
     "nmst-lm": "seqmem.papers.nmst_lm",
+    # interp
+    "induction-heads": "seqmem.papers.induction_heads",
     # mixers
     "retnet": "seqmem.papers.retnet",
     # survey

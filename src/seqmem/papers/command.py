@@ -92,7 +92,7 @@ def _exit_code(found: Sequence[Evidence], interrupted: bool, arguments: argparse
 def write_page(evidence: Evidence, out: Path) -> Path:
     """``SLUG.html``."""
     paper = load(evidence.slug).paper
-    own = {"text": paper.own_model, "command": paper.takes_model, "uses": list(paper.uses)}
+    own = {"text": paper.own_model, "command": bool(paper.takes_model), "uses": list(paper.uses)}
     path = out / f"{evidence.slug}.html"
     card = card_of(evidence.slug)
     write_text(path, paper_page(evidence.as_dict(), {**card.model_dump(), "link": card.link}, own))

@@ -47,7 +47,8 @@ class Paper:
     uses: the public names that it exercises. setup, baseline, control, limits, own_model: for the reader, in words.
     figures: all that ``measure`` reports, in the order of the table. parts: pieces that are run and stored apart, each
     of which reports some of the figures. settings, seeds: per budget. exact: True where nothing is random (one run, no
-    interval), or the parts of which that is so. takes_model: whether ``measure`` can be given the user's own model.
+    interval), or the parts of which that is so. takes_model: whether ``measure`` can be given the user's own model, or the parts that
+    can; the others are then run as without it.
 
     Raises ValueError, on construction, for a rule that does not fit the figures or a budget without settings.
     """
@@ -65,7 +66,7 @@ class Paper:
     parts: tuple[str, ...] = ("all",)
     seeds: Mapping[str, int] | None = None
     exact: bool | tuple[str, ...] = False
-    takes_model: bool = False
+    takes_model: bool | tuple[str, ...] = False
 
     def __post_init__(self) -> None:
         names = [figure.name for figure in self.figures]
@@ -77,12 +78,17 @@ class Paper:
             rules.check(self.rule.in_part, set(names))
         if set(self.settings) != set(BUDGETS) or (self.exact is not True and set(self.seeds or ()) != set(BUDGETS)):
             raise ValueError(f"{self.slug}: settings and seeds are given for each of {BUDGETS}")
-        if not self.uses or not self.parts or (isinstance(self.exact, tuple) and set(self.exact) - set(self.parts)):
-            raise ValueError(f"{self.slug}: needs a public name that it uses, parts, and exact parts among them")
+        named = {part for some in (self.exact, self.takes_model) if isinstance(some, tuple) for part in some}
+        if not self.uses or not self.parts or named - set(self.parts):
+            raise ValueError(f"{self.slug}: needs a public name that it uses, and parts, among them those of exact and takes_model")
 
     def is_exact(self, part: str) -> bool:
         """Whether nothing in this part is random."""
         return self.exact if isinstance(self.exact, bool) else part in self.exact
+
+    def gives_model(self, part: str) -> bool:
+        """Whether this part is run on the user's own model."""
+        return self.takes_model if isinstance(self.takes_model, bool) else part in self.takes_model
 
     def seeds_of(self, part: str, budget: str, seeds: int | None = None) -> range:
         """The seeds that a part is run with: the budget's, or as many as the user asked for."""

@@ -57,8 +57,8 @@ def plan(
                 seed=seed,
                 budget=budget,
                 settings=dict(built.paper.settings[budget]),
-                model=where,
-                identity=who,
+                model=where if built.paper.gives_model(part) else None,
+                identity=who if built.paper.gives_model(part) else None,
                 source=source_of(built.module, built.paper.uses),
             )
             for part in built.paper.parts

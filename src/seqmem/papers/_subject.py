@@ -1,0 +1,50 @@
+"""The model that an instrument is turned on: the user's own, a pretrained one, or a tiny one that costs nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from seqmem.errors import InputError
+
+#: in ``settings``: a name, or TINY for random weights (smoke budget: nothing is downloaded)
+PRETRAINED, TINY = "pretrained", ""
+
+
+class ByteTokenizer:
+    """A token is a byte of UTF-8, as for our models of bytes."""
+
+    def __call__(self, text: str, add_special_tokens: bool = False) -> dict[str, list[int]]:
+        return {"input_ids": list(text.encode())}
+
+    def decode(self, ids: Any) -> str:
+        """The text of these bytes."""
+        return bytes(int(i) for i in ids).decode("utf-8", errors="replace")
+
+
+def subject(model: str | None, settings: dict[str, Any]) -> tuple[Any, Any]:
+    """(model, tokenizer): ``--model``, else the one of the settings. A model of 256 tokens without a tokenizer reads
+    bytes; InputError for one of another size, and whatever loading it raises."""
+    name = settings[PRETRAINED] if model is None else model
+    if name == TINY:
+        return _tiny(), ByteTokenizer()
+    from seqmem.assets import language_model
+
+    lm, tokenizer = language_model(name)
+    if tokenizer is None:
+        if lm.config.vocab_size != 256:
+            raise InputError(
+                f"model '{name}' has no tokenizer and {lm.config.vocab_size} tokens, expected 256 (bytes) or a "
+                "tokenizer; save one beside it with tokenizer.save_pretrained"
+            )
+        tokenizer = ByteTokenizer()
+    return lm, tokenizer
+
+
+def _tiny() -> Any:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 256, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 4096}
+    return GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=None, eos_token_id=None)).eval()
