@@ -1,4 +1,4 @@
-"""Attention as recall: how a head's attention falls off around an earlier occurrence, beside the curves of human memory.
+"""Attention as recall: how it falls off around an earlier occurrence of the present token, beside curves of CMR.
 
 Linking In-context Learning in Transformers to Human Episodic Memory (2024), arXiv 2405.14992.
 """

@@ -61,8 +61,8 @@ def score_heads(
     (Retrieval Head Mechanistically Explains Long-Context Factuality, 2024, arXiv 2404.15574); copying: from the weights
     alone. Tokens are drawn without repetition from the whole vocabulary, by ``generator`` (default: seed 0), so that
     nothing but the plan repeats. null: the second time other tokens are drawn, so that what is left of a score is due
-    to positions alone; not for copying. InputError where a layer has no exact attention (give ``layers=``), or a vocabulary is
-    too small.
+    to positions alone; not for copying. InputError where a layer has no exact attention (give ``layers=``), or a
+    vocabulary is too small.
     """
     if probe not in PROBES:
         raise InputError(f"unknown probe '{probe}'.{did_you_mean(probe, PROBES)} Probes: {', '.join(PROBES)}")

@@ -63,7 +63,7 @@ def second_copy_loss(model: SequenceLM, tokens: Tensor, again: Tensor) -> float:
 
 @torch.no_grad()
 def gain_of(lm: Any, twice: Tensor) -> float:
-    """Nats per token that a text of tokens (batch, 2 n) costs less the second time; each copy's first token left out."""
+    """Nats per token that tokens (batch, 2 n) cost less the second time; the first of each copy is left out."""
     loss = F.cross_entropy(lm(twice[:, :-1], use_cache=False).logits.mT, twice[:, 1:], reduction="none")
     half = twice.shape[1] // 2
     return float(loss[:, : half - 1].mean() - loss[:, half:].mean())

@@ -15,8 +15,8 @@ from seqmem.papers.paper import Figure, Paper, Report, Rule
 PAPER = Paper(
     slug="induction-heads",
     uses=("seqmem.interp.score_heads", "seqmem.interp.ablate_heads"),
-    setup="Random sequences of 64 tokens in which one segment of 8 to 32 tokens comes twice. Attention-only models of one "
-    "and two layers (width 64, 4 heads, rotary positions, so that the residual stream knows none) are trained on them. "
+    setup="Random sequences of 64 tokens in which one segment of 8 to 32 tokens comes twice. Attention-only models of "
+    "one and two layers (width 64, 4 heads, rotary positions, so that the residual stream knows none) are trained on them. "
     "A pretrained model reads 50 random tokens twice, whole and without the 3 % of its heads that score highest.",
     baseline="a one-layer model, in which no head can see what preceded an earlier token; random heads taken out",
     control="the score where the second time other random tokens come, so that nothing is there to be found",
@@ -43,7 +43,7 @@ PAPER = Paper(
     ),
     limits="Random tokens are the purest form of learning from context, and the only one here. Models of one size; the "
     "window is read off every 1/25 of the updates. The pretrained model's training is not seen, only its end.",
-    own_model="with score_heads(model, 'induction') and ablate_heads(model, {layer: heads}); any model of seqmem.interp",
+    own_model="score_heads(model, 'induction') and ablate_heads(model, {layer: heads}), on any model of seqmem.interp",
     settings={
         "smoke": {"steps": 50, PRETRAINED: TINY},
         "laptop": {"steps": 2500, PRETRAINED: "smollm2"},

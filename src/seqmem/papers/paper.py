@@ -47,8 +47,8 @@ class Paper:
     uses: the public names that it exercises. setup, baseline, control, limits, own_model: for the reader, in words.
     figures: all that ``measure`` reports, in the order of the table. parts: pieces that are run and stored apart, each
     of which reports some of the figures. settings, seeds: per budget. exact: True where nothing is random (one run, no
-    interval), or the parts of which that is so. takes_model: whether ``measure`` can be given the user's own model, or the parts that
-    can; the others are then run as without it.
+    interval), or the parts of which that is so. takes_model: whether ``measure`` can be given the user's own model, or
+    the parts that can; the others are then run as without it.
 
     Raises ValueError, on construction, for a rule that does not fit the figures or a budget without settings.
     """
@@ -80,7 +80,9 @@ class Paper:
             raise ValueError(f"{self.slug}: settings and seeds are given for each of {BUDGETS}")
         named = {part for some in (self.exact, self.takes_model) if isinstance(some, tuple) for part in some}
         if not self.uses or not self.parts or named - set(self.parts):
-            raise ValueError(f"{self.slug}: needs a public name that it uses, and parts, among them those of exact and takes_model")
+            raise ValueError(
+                f"{self.slug}: needs a public name that it uses, and parts, among them those of exact and takes_model"
+            )
 
     def is_exact(self, part: str) -> bool:
         """Whether nothing in this part is random."""
