@@ -16,7 +16,7 @@ PAPER = Paper(
     slug="induction-heads",
     uses=("seqmem.interp.score_heads", "seqmem.interp.ablate_heads"),
     setup="Random sequences of 64 tokens in which one segment of 8 to 32 tokens comes twice. Attention-only models of "
-    "one and two layers (width 64, 4 heads, rotary positions, so that the residual stream knows none) are trained on them. "
+    "one and two layers (width 64, 4 heads, rotary positions: the residual stream knows none) are trained on them. "
     "A pretrained model reads 50 random tokens twice, whole and without the 3 % of its heads that score highest.",
     baseline="a one-layer model, in which no head can see what preceded an earlier token; random heads taken out",
     control="the score where the second time other random tokens come, so that nothing is there to be found",
