@@ -17,7 +17,7 @@ PAPER = Paper(
     slug="cmr-heads",
     uses=("seqmem.cognition.lag_profiles", "seqmem.cognition.cmr_recall", "seqmem.interp.ablate_heads"),
     setup="CMR recalls a list of 100 items in two regimes. A two-layer attention-only model is trained on sequences "
-    "with a repeated segment; a pretrained model reads random tokens twice. Of each head, the attention around the earlier "
+    "with a repeated segment; a pretrained model reads random tokens twice. Of each head, attention around the earlier "
     "occurrence of the present token (lags -5 to 5) is fitted by CMR's recall curves; below a distance of 0.5 it "
     "counts as CMR-like. Heads are taken out, and the loss on what comes twice is measured.",
     baseline="a bell around lag 0, which knows no forward direction; random heads taken out",
