@@ -10,7 +10,7 @@ import torch
 from seqmem.errors import InputError
 from seqmem.interp import PROBES, attention_of, retrieval_scores, score_heads
 from seqmem.interp.copying import copying_scores
-from seqmem.interp.retrieval import Needle
+from seqmem.interp.retrieval import Needle, needle_accuracy
 from seqmem.interp.scores import make_probe
 from seqmem.models import SequenceConfig, SequenceLM
 from tests.interp.families import EVERY, VOCABULARY, make
@@ -140,6 +140,16 @@ def test_retrieval_of_a_planted_copier_and_of_one_that_cannot(head: str, expecte
     assert by_plan["induction"].active == (1.0 if expected else 0.0)
     assert by_plan["nothing"].score == 0
     assert 0 <= by_plan["induction"].chance < 0.3
+
+
+def test_needle_accuracy_of_a_planted_copier() -> None:
+    options: dict[str, Any] = {"lengths": (12, 24), "haystack": HAY, "depths": (0.2, 0.8)}
+    told = [Needle(*NEEDLE[:2], "gamma delta epsilon zeta")]
+    assert needle_accuracy(planned(), Words(), needles=told, **options) == 1.0
+    assert needle_accuracy(planned(), Words(), needles=told, absent=True, **options) == 0.0
+    assert needle_accuracy(planned("uniform"), Words(), needles=told, **options) < 0.5
+    with pytest.raises(InputError, match="has no answer"):
+        needle_accuracy(planned(), Words(), needles=[NEEDLE], **options)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "mamba2", "rwkv", "recurrent_gemma", "delta_net"])

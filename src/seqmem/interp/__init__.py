@@ -6,7 +6,7 @@ Works on :class:`seqmem.models.SequenceLM` and on GPT-2, Llama, Mamba, Mamba-2, 
 from seqmem.interp.attention import attention_of
 from seqmem.interp.heads import ablate_heads
 from seqmem.interp.hooks import Trace, intervene, record
-from seqmem.interp.retrieval import Needle, RetrievalScore, retrieval_scores
+from seqmem.interp.retrieval import Needle, RetrievalScore, needle_accuracy, retrieval_scores
 from seqmem.interp.scores import PROBES, HeadScore, score_heads
 from seqmem.interp.sites import Site, sites
 from seqmem.interp.state import patch_state, state_at
@@ -21,6 +21,7 @@ __all__ = [
     "ablate_heads",
     "attention_of",
     "intervene",
+    "needle_accuracy",
     "patch_state",
     "record",
     "retrieval_scores",

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -11,20 +11,29 @@ from torch import Tensor, nn
 
 from seqmem.errors import InputError
 from seqmem.interp.attention import evaluating, reduced_attention
-from seqmem.interp.families import layers_of
+from seqmem.interp.families import layers_of, memory_of
 
 
 class Needle(NamedTuple):
-    """A sentence to hide, and a question that is answered by saying it again."""
+    """A sentence to hide, a question that is answered by saying it again, and that answer (for the accuracy)."""
 
     sentence: str
     question: str
+    answer: str = ""
 
 
 NEEDLES = (
-    Needle(" The secret word of the old lighthouse is marmalade.", "\nThe secret word of the old lighthouse is"),
-    Needle(" Every spring the miller hides seven copper spoons.", "\nEvery spring the miller hides"),
-    Needle(" The train to Orlen leaves at nine from platform four.", "\nThe train to Orlen leaves at"),
+    Needle(
+        " The secret word of the old lighthouse is marmalade.", "\nThe secret word of the old lighthouse is", " marmalade."
+    ),
+    Needle(
+        " Every spring the miller hides seven copper spoons.", "\nEvery spring the miller hides", " seven copper spoons."
+    ),
+    Needle(
+        " The train to Orlen leaves at nine from platform four.",
+        "\nThe train to Orlen leaves at",
+        " nine from platform four.",
+    ),
 )
 HAYSTACK = (
     " The road went down to the river and turned at the bridge. Some houses had red doors and some had none."
@@ -66,25 +75,14 @@ def retrieval_scores(
     """
     found = layers_of(model)
     chosen = list(range(len(found))) if layers is None else list(layers)
-    lengths, depths = list(lengths), list(depths)
-    if not (lengths and depths and needles) or min(lengths) < 1 or not all(0 <= depth <= 1 for depth in depths):
-        raise InputError(f"lengths {lengths} must be at least 1, depths {depths} from 0 to 1, and one needle given")
     if new_tokens < 1:
         raise InputError(f"new_tokens is {new_tokens}, expected at least 1")
-    device = next(model.parameters()).device
-    filler = _encode(tokenizer, haystack)
     tests: list[dict[int, Tensor]] = []
     chances: list[float] = []
-    for sentence, question in needles:
-        needle, ask = _encode(tokenizer, sentence), _encode(tokenizer, question)
-        for length in lengths:
-            hay = (filler * (length // len(filler) + 1))[:length]
-            for depth in depths:
-                cut = round(depth * length)
-                prompt = hay[:cut] + needle + hay[cut:] + ask
-                scores, chance = _one_test(model, prompt, range(cut, cut + len(needle)), new_tokens, chosen, device)
-                tests.append(scores)
-                chances.append(chance)
+    for prompt, span, _ in _texts(tokenizer, needles, haystack, lengths, depths):
+        scores, chance = _one_test(model, prompt, span, new_tokens, chosen)
+        tests.append(scores)
+        chances.append(chance)
     table = []
     for layer in chosen:
         scores_of = torch.stack([test[layer] for test in tests])  # (tests, heads)
@@ -92,6 +90,58 @@ def retrieval_scores(
         chance = sum(chances) / len(chances)
         table += [RetrievalScore(layer, h, mean[h], chance, active[h]) for h in range(len(mean))]
     return table
+
+
+@torch.no_grad()
+def needle_accuracy(
+    model: Any,
+    tokenizer: Any,
+    *,
+    lengths: Iterable[int] = (128,),
+    depths: Iterable[float] = (0.1, 0.5, 0.9),
+    needles: Sequence[Needle] = NEEDLES,
+    haystack: str = HAYSTACK,
+    absent: bool = False,
+) -> float:
+    """The share of the answers that the model says: all their tokens are the likeliest, each given those before it.
+
+    The texts are those of :func:`retrieval_scores`. absent: the needle is left out of the haystack, so that only what
+    the model knew before can help. InputError for a needle without an answer.
+    """
+    right, count = 0, 0
+    with evaluating(model):
+        for prompt, span, answer in _texts(tokenizer, needles, haystack, lengths, depths):
+            if not answer:
+                raise InputError("a needle has no answer; give Needle(sentence, question, answer)")
+            shown = prompt[: span.start] + prompt[span.stop :] if absent else prompt
+            text = torch.tensor([shown + answer], device=next(model.parameters()).device)
+            said = model(text[:, :-1], use_cache=False).logits[0, len(shown) - 1 :].argmax(-1)
+            right += bool((said == text[0, len(shown) :]).all())
+            count += 1
+    return right / count
+
+
+def _texts(
+    tokenizer: Any,
+    needles: Sequence[Needle | tuple[str, str]],
+    haystack: str,
+    lengths: Iterable[int],
+    depths: Iterable[float],
+) -> Iterator[tuple[list[int], range, list[int]]]:
+    """(prompt, where the needle stands in it, answer) of every needle at every length and depth."""
+    lengths, depths = list(lengths), list(depths)
+    if not (lengths and depths and needles) or min(lengths) < 1 or not all(0 <= depth <= 1 for depth in depths):
+        raise InputError(f"lengths {lengths} must be at least 1, depths {depths} from 0 to 1, and one needle given")
+    filler = _encode(tokenizer, haystack)
+    for given in needles:
+        sentence, question, answer = Needle(*given)
+        needle, ask = _encode(tokenizer, sentence), _encode(tokenizer, question)
+        for length in lengths:
+            hay = (filler * (length // len(filler) + 1))[:length]
+            for depth in depths:
+                cut = round(depth * length)
+                prompt = hay[:cut] + needle + hay[cut:] + ask
+                yield prompt, range(cut, cut + len(needle)), _encode(tokenizer, answer) if answer else []
 
 
 def _encode(tokenizer: Any, text: str) -> list[int]:
@@ -102,13 +152,17 @@ def _encode(tokenizer: Any, text: str) -> list[int]:
 
 
 def _one_test(
-    model: Any, prompt: list[int], span: range, new_tokens: int, layers: list[int], device: torch.device
+    model: Any, prompt: list[int], span: range, new_tokens: int, layers: list[int]
 ) -> tuple[dict[int, Tensor], float]:
     """``{layer: (heads,)}`` scores of one answer, and the score of a head that points anywhere."""
+    device = next(model.parameters()).device
     text = torch.tensor([prompt], device=device)
     with evaluating(model):
-        for _ in range(new_tokens):  # greedy, whole text each time: every family reads that from an empty memory
-            text = torch.cat([text, model(text, use_cache=False).logits[:, -1:].argmax(-1)], 1)
+        memory = memory_of(model, 1)
+        logits = memory.feed(text)
+        for _ in range(new_tokens):  # greedy
+            text = torch.cat([text, logits[:, -1:].argmax(-1)], 1)
+            logits = memory.feed(text[:, -1:])
     said = text[0, len(prompt) :]
     rows = torch.arange(len(prompt) - 1, text.shape[1] - 1, device=device)  # the reading behind each said token
     distinct = text[0, span.start : span.stop].unique()

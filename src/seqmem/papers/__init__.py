@@ -28,6 +28,7 @@ MODULES: dict[str, str] = {
     "nmst-lm": "seqmem.papers.nmst_lm",
     # interp
     "induction-heads": "seqmem.papers.induction_heads",
+    "retrieval-heads": "seqmem.papers.retrieval_heads",
     # mixers
     "retnet": "seqmem.papers.retnet",
     # survey
