@@ -20,7 +20,7 @@ PAPER = Paper(
     slug="retrieval-heads",
     uses=("seqmem.interp.retrieval_scores", "seqmem.interp.needle_accuracy", "seqmem.interp.ablate_heads"),
     setup="A model of 4 attention layers with 8 heads (width 64, a convolution over 3 tokens before each) is trained "
-    "on texts of 64, then 128 tokens: statements (a key, three values) among filler, and questions that repeat a key at "
+    "on texts of 64, then 128 tokens: statements (a key, three values) among filler, questions that repeat a key at "
     "the end; then on texts of 256. A pretrained model reads three sentences hidden in texts of 128 and 256 tokens. "
     "Scores: the share of a needle's tokens that a head points to while the model says them. Then the highest heads "
     "(3 of 32; 5 % of the pretrained ones) are taken out.",
