@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from seqmem.errors import InputError
 
@@ -54,16 +55,16 @@ def _members(archive: Path) -> Iterator[tuple[str, bool, _Opener]]:
             for item in zipped.infolist():
                 link = (item.external_attr >> 16) & 0o170000 == 0o120000
                 if not item.is_dir():
-                    yield item.filename, not link, _Opener(lambda item=item: zipped.open(item))
+                    yield item.filename, not link, _Opener(functools.partial(zipped.open, item))
         return
     with _tar(archive) as tar:
         for entry in tar:
             if not entry.isdir():
-                yield entry.name.removeprefix("./"), entry.isfile(), _Opener(lambda entry=entry: tar.extractfile(entry))
+                yield entry.name.removeprefix("./"), entry.isfile(), _Opener(functools.partial(tar.extractfile, entry))
 
 
 class _Opener:
-    def __init__(self, function) -> None:
+    def __init__(self, function: Callable[[], Any]) -> None:
         self.function = function
 
     def __call__(self) -> IO[bytes]:

@@ -77,8 +77,8 @@ def _verify(asset: Asset, file: Path) -> None:
     if found != asset.sha256:
         file.unlink()
         raise InputError(
-            f"asset '{asset.name}': {asset.archive} has SHA-256 {found[:16]}…, expected {asset.sha256[:16]}…; it is not "
-            "the pinned file and was removed; if the registry is not at fault, update seqmem"
+            f"asset '{asset.name}': {asset.archive} has SHA-256 {found[:16]}…, expected {asset.sha256[:16]}…; it is "
+            "not the pinned file and was removed; if the registry is not at fault, update seqmem"
         )
 
 

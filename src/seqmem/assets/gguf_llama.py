@@ -1,8 +1,8 @@
 """A Llama in a GGUF file, with its byte-pair tokenizer, as a folder that transformers loads in seconds.
 
 The file holds weights in blocks that share a scale (4 bits each); here every weight becomes the float32 that the block
-stands for, exactly. llama.cpp rotates neighbouring pairs of a head's coordinates, transformers pairs that are half a head
-apart; the rows of the query and key projections are therefore put back into transformers' order.
+stands for, exactly. llama.cpp rotates neighbouring pairs of a head's coordinates, transformers pairs that are half a
+head apart; the rows of the query and key projections are therefore put back into transformers' order.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def convert(source: Path, target: Path) -> None:
         kind = tensor.name.split(".")[-2]
         if kind in heads:
             values = rows_of_halves(values, heads[kind])
-        weights[_name(tensor.name)] = torch.from_numpy(np.array(values, dtype=np.float32, order="C"))  # a copy of the map
+        weights[_name(tensor.name)] = torch.from_numpy(
+            np.array(values, dtype=np.float32, order="C")
+        )  # a copy of the map
 
     tied = "lm_head.weight" not in weights
     config = _config(about, tied, rows=weights["model.embed_tokens.weight"].shape[0])
@@ -126,7 +128,9 @@ def _name(given: str) -> str:
         return f"{_OUTSIDE[kind]}.weight"
     if suffix == "weight" and len(path) == 2 and path[0] == "blk" and kind in _LAYER:
         return f"model.layers.{path[1]}.{_LAYER[kind]}.weight"
-    raise InputError(f"the GGUF file holds the tensor '{given}', expected only those of a plain Llama; nothing was kept")
+    raise InputError(
+        f"the GGUF file holds the tensor '{given}', expected only those of a plain Llama; nothing was kept"
+    )
 
 
 def _require(about: dict[str, Any], key: str, expected: str) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
-from seqmem.assets import cache
+from seqmem.assets.fetching import fetch
 from seqmem.assets.table import ASSETS
 from seqmem.errors import InputError, did_you_mean
 
@@ -14,9 +15,10 @@ from seqmem.errors import InputError, did_you_mean
 def language_model(name: str | Path) -> tuple[Any, Any]:
     """``model, tokenizer = language_model("smollm2")``: in evaluation mode, in float32.
 
-    name: an asset of kind "model"; a folder that ``save_pretrained`` wrote; or a model's name on the Hugging Face hub,
-    downloaded or from its cache. The tokenizer is None for a folder that has none, such as a model of bytes. Only
-    safetensors are read and no code from the hub is run. Raises InputError when there is no such model here.
+    name: an asset of kind "model", which is fetched where it is not here; a folder that ``save_pretrained`` wrote; or a
+    model's name on the Hugging Face hub, downloaded or from its cache. The tokenizer is None for a folder that has
+    none, such as a model of bytes. Only safetensors are read and no code from the hub is run. Raises InputError when
+    there is no such model here.
     """
     import torch
     import transformers
@@ -28,7 +30,7 @@ def language_model(name: str | Path) -> tuple[Any, Any]:
         if ASSETS[given].kind != "model":
             models = ", ".join(asset.name for asset in ASSETS.values() if asset.kind == "model")
             raise InputError(f"asset '{given}' is no language model but {ASSETS[given].kind}; models: {models}")
-        place: str | Path = cache.path(given)
+        place: str | Path = fetch(given, report=lambda line: print(line, file=sys.stderr))
     else:
         place = Path(given) if Path(given).is_dir() else given
     if isinstance(place, Path):
@@ -46,12 +48,14 @@ def language_model(name: str | Path) -> tuple[Any, Any]:
         if isinstance(error, InputError):
             raise
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if isinstance(place, Path):
+            message = f"the language model in '{place}' cannot be loaded ({first}); give one that save_pretrained wrote"
+            raise InputError(message) from error
+        models = ", ".join(asset.name for asset in ASSETS.values() if asset.kind == "model")
         raise InputError(
-            f"no language model '{given}': it is no asset ({', '.join(a.name for a in ASSETS.values() if a.kind == 'model')}),"
-            f"{did_you_mean(given, ASSETS)} no folder, and transformers found none of that name on the hub or in its cache "
-            f"({first}); type 'seqmem assets' for what can be had without the hub"
-            if not isinstance(place, Path)
-            else f"the language model in '{place}' cannot be loaded ({first}); give a folder that save_pretrained wrote"
+            f"no language model '{given}': it is no asset ({models}),{did_you_mean(given, ASSETS)} no folder, and "
+            f"transformers found none of that name on the hub or in its cache ({first}); type 'seqmem assets' for what "
+            "can be had without the hub"
         ) from error
     return model.eval(), tokenizer
 

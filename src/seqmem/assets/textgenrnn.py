@@ -18,7 +18,7 @@ _START = "<s>"  # before the first and after the last character of a text
 
 def convert(source: Path, target: Path) -> None:
     """Write model and tokenizer of the ``.hdf5`` and the ``_vocab.json`` below ``source`` into ``target``."""
-    import h5py
+    import h5py  # type: ignore[import-untyped, unused-ignore]
     import torch
     from transformers import GenerationConfig
 

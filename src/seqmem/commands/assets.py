@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Any
 
 SUMMARY = "list and fetch data and pretrained models"
 DESCRIPTION = (
@@ -66,7 +67,7 @@ def _list(as_json: bool) -> int:
     rows = []
     for asset in ASSETS.values():
         state = "here" if is_here(asset) else "not fetched"
-        row = {"name": asset.name, "state": state, "kind": asset.kind, "what": asset.what}
+        row: dict[str, Any] = {"name": asset.name, "state": state, "kind": asset.kind, "what": asset.what}
         used = list(asset.used_by) if as_json else ", ".join(asset.used_by)
         if as_json:
             row |= {"package": asset.package, "version": asset.version, "source": asset.source, "sha256": asset.sha256}
@@ -74,6 +75,6 @@ def _list(as_json: bool) -> int:
         else:
             row |= {"download": f"{asset.size / 1e6:,.1f} MB"}
         rows.append({**row, "licence": asset.licence, "used_by": used})
-    columns = ("name", "state", "what", "licence", "used_by") if as_json else ("name", "state", "download", "what", "licence", "used_by")
+    columns = ("name", "state", *(() if as_json else ("download",)), "what", "licence", "used_by")
     print_listing(rows, columns, as_json=as_json)
     return 0

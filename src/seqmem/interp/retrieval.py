@@ -24,10 +24,14 @@ class Needle(NamedTuple):
 
 NEEDLES = (
     Needle(
-        " The secret word of the old lighthouse is marmalade.", "\nThe secret word of the old lighthouse is", " marmalade."
+        " The secret word of the old lighthouse is marmalade.",
+        "\nThe secret word of the old lighthouse is",
+        " marmalade.",
     ),
     Needle(
-        " Every spring the miller hides seven copper spoons.", "\nEvery spring the miller hides", " seven copper spoons."
+        " Every spring the miller hides seven copper spoons.",
+        "\nEvery spring the miller hides",
+        " seven copper spoons.",
     ),
     Needle(
         " The train to Orlen leaves at nine from platform four.",

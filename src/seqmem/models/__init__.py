@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from seqmem.models.config import SequenceConfig
     from seqmem.models.language_model import SequenceLM, build, parameter_count
 
-__all__ = ["CharLSTM", "CharLSTMConfig", "SequenceConfig", "SequenceLM", "StateCache", "build", "load", "parameter_count"]
+__all__ = [
+    "CharLSTM",
+    "CharLSTMConfig",
+    "SequenceConfig",
+    "SequenceLM",
+    "StateCache",
+    "build",
+    "load",
+    "parameter_count",
+]
 
 _HOME = {
     "CharLSTM": "char_lstm",

@@ -1,7 +1,7 @@
 """A language model of characters whose memory is two LSTMs and a window of what they said.
 
     f_t = [e_t ; h1_t ; h2_t]        e_t = E x_t,  h1 = LSTM(e),  h2 = LSTM(h1)
-    p(x_{t+1}) = softmax(W sum_j a_tj f_j + b)        a_tj = softmax_j(w . f_j) over the last ``window`` positions j <= t
+    p(x_{t+1}) = softmax(W sum_j a_tj f_j + b)        a_tj = softmax_j(w . f_j) over the last ``window`` j <= t
 
 This is the network of textgenrnn (Max Woolf, 2017), whose weights ``seqmem assets fetch textgenrnn`` gets. There, every
 prediction starts the LSTMs anew at the beginning of the window; here they read on, so that the state carries from the
@@ -20,7 +20,7 @@ from transformers.loss.loss_utils import ForCausalLMLoss
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from seqmem.errors import InputError
-from seqmem.models.cache import StateCache
+from seqmem.models.cache import NAME, StateCache, given_cache
 from seqmem.models.language_model import mask_of_new_tokens
 from seqmem.ops.lstm import LSTMState, lstm
 
@@ -105,9 +105,9 @@ class CharLSTM(PreTrainedModel, GenerationMixin):
     ) -> tuple[Tensor, CharState]:
         """``logits, state = model.run(input_ids, state)``.
 
-        input_ids: (batch, time) int64. state: as returned by an earlier call; None: nothing read yet. mask: (batch, time)
-        bool, False at padding, which is neither written nor read. Returns logits (batch, time, vocab_size), about the
-        token after each position.
+        input_ids: (batch, time) int64. state: as returned by an earlier call; None: nothing read yet. mask: (batch,
+        time) bool, False at padding, which is neither written nor read. Returns logits (batch, time, vocab_size), about
+        the token after each position.
         """
         if input_ids.ndim != 2 or input_ids.shape[1] < 1:
             raise InputError(f"input_ids has shape {tuple(input_ids.shape)}, expected (batch, time >= 1)")
@@ -116,7 +116,7 @@ class CharLSTM(PreTrainedModel, GenerationMixin):
         features = torch.cat([state.features, new], 1)  # (batch, window - 1 + time, width)
         order = None
         if mask is not None:  # padding goes to the front, out of every window
-            order = F.pad(mask, (self.config.window - 1, 0), value=True).long().argsort(1, stable=True)
+            order = F.pad(mask, (self.config.window - 1, 0), value=True).long().argsort(dim=1, stable=True)
             features = features.gather(1, order[..., None].expand_as(features))
         read = self._weighted(features)  # (batch, time, width)
         if order is not None:
@@ -177,25 +177,26 @@ class CharLSTM(PreTrainedModel, GenerationMixin):
         use_cache: bool | None = None,
         logits_to_keep: int = 0,
         return_dict: bool | None = None,
+        cache: StateCache | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast | tuple[Any, ...]:
-        """The transformers call. input_ids: (batch, time); attention_mask: (batch, at least time), 0 at padding; labels:
-        (batch, time), shifted here, -100 where nothing is asked; past_key_values: a :class:`StateCache`, updated in
-        place, whose ``states[0]`` is a :class:`CharState`; logits_to_keep: only the last so many, 0: all."""
+        """The transformers call.
+
+        input_ids: (batch, time). attention_mask: (batch, at least time), 0 at padding. labels: (batch, time), shifted
+        here, -100 where nothing is asked. past_key_values, or cache: a :class:`StateCache`, updated in place, whose
+        ``states[0]`` is a :class:`CharState`. logits_to_keep: only the last so many, 0: all.
+        """
         if input_ids is None:
             raise InputError("input_ids is missing; a CharLSTM reads tokens, not embeddings")
-        if past_key_values is not None and not isinstance(past_key_values, StateCache):
-            raise InputError(
-                f"past_key_values is a {type(past_key_values).__name__}, expected a seqmem.models.StateCache or None"
-            )
+        memory = given_cache(past_key_values, cache)
         mask = mask_of_new_tokens(attention_mask, input_ids)
-        state = None if past_key_values is None or past_key_values.states is None else past_key_values.states[0]
+        state: Any = None if memory is None or memory.states is None else memory.states[0]
         logits, state = self.run(input_ids, state, mask=mask)
         if self.config.use_cache if use_cache is None else use_cache:
-            past_key_values = StateCache() if past_key_values is None else past_key_values
-            past_key_values.update((state,), positions=input_ids.shape[1])
+            memory = StateCache() if memory is None else memory
+            memory.update((state,), positions=input_ids.shape[1])
         loss = None if labels is None else ForCausalLMLoss(logits, labels, self.config.vocab_size)
-        output = CausalLMOutputWithPast(loss=loss, logits=logits[:, -logits_to_keep:], past_key_values=past_key_values)  # type: ignore[arg-type]
+        output = CausalLMOutputWithPast(loss=loss, logits=logits[:, -logits_to_keep:], **{NAME: memory})  # type: ignore[arg-type]
         return output if return_dict is None or return_dict else output.to_tuple()
 
     @classmethod
