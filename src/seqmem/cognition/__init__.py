@@ -10,10 +10,13 @@ from seqmem.cognition.free_recall import (
     temporal_factor,
 )
 from seqmem.cognition.lag_profile import LagProfile, cmr_distance, cmr_table, gaussian_distance, lag_profiles
+from seqmem.cognition.verbatim import RepeatSurprisal, Vignette, repeat_surprisal
 
 __all__ = [
     "LagProfile",
     "Lists",
+    "RepeatSurprisal",
+    "Vignette",
     "cmr_curve",
     "cmr_distance",
     "cmr_recall",
@@ -23,6 +26,7 @@ __all__ = [
     "lag_crp",
     "lag_profiles",
     "read_lists",
+    "repeat_surprisal",
     "serial_position",
     "temporal_factor",
 ]

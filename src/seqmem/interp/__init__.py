@@ -4,6 +4,7 @@ Works on :class:`seqmem.models.SequenceLM` and on GPT-2, Llama, Mamba, Mamba-2, 
 """
 
 from seqmem.interp.attention import attention_of
+from seqmem.interp.attribution import attribute
 from seqmem.interp.heads import ablate_heads
 from seqmem.interp.hooks import Trace, intervene, record
 from seqmem.interp.retrieval import Needle, RetrievalScore, needle_accuracy, retrieval_scores
@@ -20,6 +21,7 @@ __all__ = [
     "Trace",
     "ablate_heads",
     "attention_of",
+    "attribute",
     "intervene",
     "needle_accuracy",
     "patch_state",

@@ -19,6 +19,7 @@ __all__ = ["MODULES", "Evidence", "cards", "check", "load"]
 MODULES: dict[str, str] = {
     # cognition
     "cmr-heads": "seqmem.papers.cmr_heads",
+    "verbatim-memory-surprisal": "seqmem.papers.verbatim_memory_surprisal",
     # continual
     "ewc": "seqmem.papers.ewc",
     "spurious-forgetting": "seqmem.papers.spurious_forgetting",
@@ -27,6 +28,7 @@ MODULES: dict[str, str] = {
     "locally-typical": "seqmem.papers.locally_typical",
     "nmst-lm": "seqmem.papers.nmst_lm",
     # interp
+    "implicit-attention": "seqmem.papers.implicit_attention",
     "induction-heads": "seqmem.papers.induction_heads",
     "retrieval-heads": "seqmem.papers.retrieval_heads",
     # mixers

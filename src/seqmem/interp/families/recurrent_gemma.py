@@ -84,7 +84,7 @@ def attention(call: Call, channels: slice) -> Tensor:
     write = gate(unit.input_gate_weight, unit.input_gate_bias)
     log_keep = -8.0 * recurrence * F.softplus(unit.recurrent_param[channels])
     room = torch.sqrt(-torch.expm1(2 * log_keep))
-    room[:, 0] = 1.0
+    room = torch.cat([torch.ones_like(room[:, :1]), room[:, 1:]], 1)
     return diagonal_attention(log_keep, room * write, None)
 
 
