@@ -123,8 +123,8 @@ def _nouns_surprisal(
     begin = getattr(tokenizer, "bos_token_id", None)
     tokens: list[int] = [] if begin is None else [begin]
     spans: list[range] = []
-    for text, nouns in ((vignette.before, first), (vignette.between, second)):
-        tokens += tokenizer(text, add_special_tokens=False)["input_ids"]
+    for told, nouns in ((vignette.before, first), (vignette.between, second)):
+        tokens += tokenizer(told, add_special_tokens=False)["input_ids"]
         for place, noun in enumerate(nouns):
             piece = tokenizer(vignette.space + noun, add_special_tokens=False)["input_ids"]
             unknown = getattr(tokenizer, "unk_token_id", None)

@@ -7,6 +7,7 @@ from seqmem.interp.attention import attention_of
 from seqmem.interp.attribution import attribute
 from seqmem.interp.heads import ablate_heads
 from seqmem.interp.hooks import Trace, intervene, record
+from seqmem.interp.importance import HeadImportance, head_importance, single_ablations, without_least
 from seqmem.interp.retrieval import Needle, RetrievalScore, needle_accuracy, retrieval_scores
 from seqmem.interp.scores import PROBES, HeadScore, score_heads
 from seqmem.interp.sites import Site, sites
@@ -14,6 +15,7 @@ from seqmem.interp.state import patch_state, state_at
 
 __all__ = [
     "PROBES",
+    "HeadImportance",
     "HeadScore",
     "Needle",
     "RetrievalScore",
@@ -22,12 +24,15 @@ __all__ = [
     "ablate_heads",
     "attention_of",
     "attribute",
+    "head_importance",
     "intervene",
     "needle_accuracy",
     "patch_state",
     "record",
     "retrieval_scores",
     "score_heads",
+    "single_ablations",
     "sites",
     "state_at",
+    "without_least",
 ]

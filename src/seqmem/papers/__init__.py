@@ -31,6 +31,7 @@ MODULES: dict[str, str] = {
     "implicit-attention": "seqmem.papers.implicit_attention",
     "induction-heads": "seqmem.papers.induction_heads",
     "retrieval-heads": "seqmem.papers.retrieval_heads",
+    "sixteen-heads": "seqmem.papers.sixteen_heads",
     # mixers
     "retnet": "seqmem.papers.retnet",
     # survey

@@ -75,7 +75,12 @@ def _theirs() -> list[Any]:
 
     torch.manual_seed(0)
     common: dict[str, Any] = {"vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2}
-    gemma = {"intermediate_size": 48, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}
+    gemma: dict[str, Any] = {
+        "intermediate_size": 48,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+    }
     return [
         hf.MambaForCausalLM(hf.MambaConfig(**common, state_size=4)),
         hf.Mamba2ForCausalLM(hf.Mamba2Config(**common, state_size=4, head_dim=16, num_heads=4, n_groups=2)),
@@ -147,15 +152,15 @@ def _answer(answers: Tensor) -> Any:
 def _trained(settings: dict[str, Any], seed: int, report: Report) -> dict[str, Any]:
     figures: dict[str, float] = {}
     series, untrained, notes = {}, [], []
-    tokens, answers, places = marked(settings["rows"], torch.Generator().manual_seed(700 + seed))
+    tokens, answers, where = marked(settings["rows"], torch.Generator().manual_seed(700 + seed))
     for place, name in enumerate(("mamba", "griffin", "rwkv")):
         lm = _network(name, seed)
-        untrained.append(_stands_out(attribute(lm, tokens, _answer(answers)), places))
+        untrained.append(_stands_out(attribute(lm, tokens, _answer(answers)), where))
         generator = torch.Generator().manual_seed(seed)
 
         def loss_of(_: int, lm: Any = lm, generator: torch.Generator = generator) -> Tensor:
-            drawn, wanted, _ = marked(32, generator)
-            return F.cross_entropy(lm(drawn, use_cache=False).logits[:, -1], wanted)
+            drawn, right, _places = marked(32, generator)
+            return F.cross_entropy(lm(drawn, use_cache=False).logits[:, -1], right)
 
         steps = settings["rwkv" if name == "rwkv" else "steps"]
         lm.train()
@@ -165,9 +170,9 @@ def _trained(settings: dict[str, Any], seed: int, report: Report) -> dict[str, A
             right = float((lm(tokens, use_cache=False).logits[:, -1].argmax(-1) == answers).float().mean())
         notes.append(f"{name}, seed {seed}: {right:.2f} of the answers right")
         relevance = attribute(lm, tokens, _answer(answers))
-        figures[name] = _stands_out(relevance, places)
+        figures[name] = _stands_out(relevance, where)
         if name == "mamba":
-            figures["mamba_alone"] = _stands_out(attribute(lm, tokens, _answer(answers), gradient=False), places)
+            figures["mamba_alone"] = _stands_out(attribute(lm, tokens, _answer(answers), gradient=False), where)
         else:
             order = torch.rand(relevance.shape, generator=torch.Generator().manual_seed(seed))
             by, at_random = _deletion(lm, tokens, answers, relevance), _deletion(lm, tokens, answers, order)
