@@ -246,7 +246,7 @@ def t5() -> T5ForConditionalGeneration:
         (t5, {}, "is an encoder-decoder; give a causal language model"),
         (lambda: torch.nn.Linear(2, 2), {}, "Linear is not a transformers model"),
         (lambda: "gpt2", {}, "str is not a transformers model"),
-        (gpt2, {"segment": 20}, "has 24 positions, and 26 are needed; take shorter segments"),
+        (gpt2, {"segment": 20}, "has 24 positions, 26 are needed; take shorter segments"),
         (gpt2, {"segment": 0}, "segment is 0, expected a whole number, 1 or more"),
         (gpt2, {"segment": True}, "segment is True"),
         (gpt2, {"tokens": -1}, "tokens is -1"),
