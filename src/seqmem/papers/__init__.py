@@ -26,6 +26,8 @@ MODULES: dict[str, str] = {
     "nmst-lm": "seqmem.papers.nmst_lm",
     # mixers
     "retnet": "seqmem.papers.retnet",
+    # models
+    "rmt": "seqmem.papers.rmt",
     # survey
     "rnn-critical-review": "seqmem.papers.rnn_critical_review",
     # tasks
