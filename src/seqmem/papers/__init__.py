@@ -34,6 +34,8 @@ MODULES: dict[str, str] = {
     "sixteen-heads": "seqmem.papers.sixteen_heads",
     # mixers
     "retnet": "seqmem.papers.retnet",
+    # models
+    "rmt": "seqmem.papers.rmt",
     # survey
     "rnn-critical-review": "seqmem.papers.rnn_critical_review",
     # tasks
