@@ -241,3 +241,21 @@ def test_a_light_import(module: str) -> None:
     script = f"import {module}, sys; print([m for m in {heavy} if m in sys.modules])"
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ended.stdout == "[]\n"
+
+
+def test_control_c_while_a_class_is_made(monkeypatch, capsys):
+    """Python 3.11 wraps a KeyboardInterrupt that comes inside ``__set_name__`` into a RuntimeError."""
+    from seqmem.commands import COMMANDS
+
+    def interrupted(arguments):
+        raise RuntimeError("Error calling __set_name__") from KeyboardInterrupt()
+
+    def broken(arguments):
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(COMMANDS["mixers"], "run", interrupted)
+    assert main(["mixers"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+    monkeypatch.setattr(COMMANDS["mixers"], "run", broken)
+    with pytest.raises(RuntimeError, match="a fault"):
+        main(["mixers"])

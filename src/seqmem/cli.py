@@ -62,6 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("seqmem: interrupted", file=sys.stderr)
         return 130
+    except RuntimeError as error:
+        if not isinstance(error.__cause__, KeyboardInterrupt):  # Python 3.11 wraps one that comes while a class is made
+            raise
+        print("seqmem: interrupted", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # `seqmem mixers | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -76,7 +76,7 @@ def test_bad_input() -> None:
     for options, told in (
         ({"condition": "again"}, "condition is 'again'"),
         ({"vignette": "tiny"}, "vignette is 'tiny'"),
-        ({"condition": "novel", "set_size": 12, "nouns": NOUNS}, "24 nouns"),
+        ({"condition": "novel", "set_size": 12, "nouns": NOUNS}, "1 and 24 are needed"),
         ({"set_size": 1}, "at least 2"),
     ):
         with pytest.raises(InputError, match=told):
