@@ -170,13 +170,14 @@ class SequenceLM(PreTrainedModel, GenerationMixin):
                 f"the cache has read {memory.length} positions and the text has {input_ids.shape[1]}; "
                 "give the whole text with at least one token more than the cache has read"
             )
-        inputs: dict[str, Any] = super().prepare_inputs_for_generation(  # type: ignore[misc]
-            input_ids,  # type: ignore[arg-type]
+        parent: Any = super()  # its signature is not the same in all versions
+        inputs: dict[str, Any] = parent.prepare_inputs_for_generation(
+            input_ids,
             next_sequence_length=next_sequence_length,
-            attention_mask=attention_mask,  # type: ignore[arg-type]
+            attention_mask=attention_mask,
             inputs_embeds=inputs_embeds,
             is_first_iteration=is_first_iteration,
-            **{NAME: memory},  # type: ignore[arg-type]
+            **{NAME: memory},
             **kwargs,
         )
         if reset is not None:
