@@ -33,6 +33,7 @@ MODULES: dict[str, str] = {
     "retrieval-heads": "seqmem.papers.retrieval_heads",
     "sixteen-heads": "seqmem.papers.sixteen_heads",
     # mixers
+    "minrnn": "seqmem.papers.minrnn",
     "retnet": "seqmem.papers.retnet",
     # models
     "rmt": "seqmem.papers.rmt",
