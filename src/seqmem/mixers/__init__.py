@@ -55,6 +55,14 @@ MIXERS: dict[str, MixerEntry] = _rows(
      "Parallelizing Linear Transformers with the Delta Rule (2024), arXiv 2406.06484"),
     ("gated_delta_net", "GatedDeltaNet", "the delta rule with a data-dependent decay", "constant",
      "Gated Delta Networks (2024), arXiv 2412.06464"),
+    ("gla", "GLA", "linear attention with a data-dependent decay per key channel", "constant",
+     "Gated Linear Attention Transformers with Hardware-Efficient Training (2023), arXiv 2312.06635"),
+    ("mamba2", "Mamba2", "state space with one decay per head: linear attention with a data-dependent decay", "constant",
+     "Transformers are SSMs (2024), arXiv 2405.21060"),
+    ("hgrn2", "HGRN2", "gated linear recurrence expanded by an outer product, writing what it does not keep", "constant",
+     "HGRN2: Gated Linear RNNs with State Expansion (2024), arXiv 2404.07904"),
+    ("mlstm", "MLSTM", "LSTM with a matrix as cell and exponential gates", "constant",
+     "xLSTM: Extended Long Short-Term Memory (2024), arXiv 2405.04517"),
 )  # fmt: skip
 
 
