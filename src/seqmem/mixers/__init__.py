@@ -63,6 +63,14 @@ MIXERS: dict[str, MixerEntry] = _rows(
      "HGRN2: Gated Linear RNNs with State Expansion (2024), arXiv 2404.07904"),
     ("mlstm", "MLSTM", "LSTM with a matrix as cell and exponential gates", "constant",
      "xLSTM: Extended Long Short-Term Memory (2024), arXiv 2405.04517"),
+    ("rwkv4", "RWKV4", "RWKV-4's time mixing: a running average whose weights decay, per channel", "constant",
+     "RWKV: Reinventing RNNs for the Transformer Era (2023), arXiv 2305.13048"),
+    ("rwkv_channel_mix", "RWKVChannelMix", "RWKV-4's channel mixing: a gated MLP that sees one position back", "constant",
+     "RWKV: Reinventing RNNs for the Transformer Era (2023), arXiv 2305.13048"),
+    ("rwkv6", "RWKV6", "RWKV-6's time mixing: a matrix with a data-dependent decay per channel and a bonus", "constant",
+     "Eagle and Finch: RWKV with Matrix-Valued States (2024), arXiv 2404.05892"),
+    ("rwkv7", "RWKV7", "RWKV-7's time mixing: a delta rule with vectors as decay, removal and rate", "constant",
+     "RWKV-7 Goose with Expressive Dynamic State Evolution (2025), arXiv 2503.14456"),
 )  # fmt: skip
 
 
