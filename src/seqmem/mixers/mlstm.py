@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -123,8 +124,11 @@ class MLSTM(Mixer):
 
 
 def _floor(n: Tensor, m: Tensor) -> Tensor:
-    """max(|n|, exp(-m)): in what is stored over exp(m), the paper's max(|n|, 1)."""
-    return torch.maximum(n.abs(), (-m.masked_fill(m == -torch.inf, 0)).exp())
+    """max(|n|, exp(-m)): in what is stored over exp(m), the paper's max(|n|, 1). Where that is so large that what is read
+    vanishes beside it (and where m = -inf: nothing was read), any number as large will do.
+    """
+    most = math.log(torch.finfo(m.dtype).max) / 2
+    return torch.maximum(n.abs(), (-m).clamp_max(most).exp())
 
 
 def decaying_maximum(f: Tensor, i: Tensor, m0: Tensor, reset: Tensor | None) -> Tensor:

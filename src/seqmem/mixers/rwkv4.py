@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from seqmem.errors import InputError
+from seqmem.mixers._packing import pack, to_front, to_place
 from seqmem.mixers._rwkv import Depth, full_ramp, lerp, ramp, token_shift, zigzag
 from seqmem.mixers._shared import at_padding, read_diagonal, resume, scan_backend
 from seqmem.mixers.base import Mixer
 from seqmem.ops import SoftmaxState, wkv
+from seqmem.ops.running_softmax import weight
+
+if TYPE_CHECKING:
+    from seqmem.ops._dispatch import Backend
 
 
 class RWKV4State(NamedTuple):
@@ -75,13 +80,11 @@ class RWKV4(Mixer):
         state = resume(self, state, x)
         x = at_padding(x, mask, 0)
         r, k, v, previous = self._inputs(x, state.previous, mask, reset)
-        g = -self.time_decay.exp()
-        skipped = None if mask is None else (~mask).cumsum(1)[..., None]  # padding so far, (batch, time, 1)
-        if skipped is not None:  # the op decays at padding too: what comes after it is made so much smaller
-            k = at_padding(k + skipped * g, mask, -torch.inf)
-        average, last = wkv(k, v, g, self.bonus, state.average, reset=reset, backend=scan_backend(form))
-        if skipped is not None:
-            last = SoftmaxState(last[0] - skipped[:, -1] * g, *last[1:])
+        g, backend = -self.time_decay.exp(), scan_backend(form)
+        if mask is None:
+            average, last = wkv(k, v, g, self.bonus, state.average, reset=reset, backend=backend)
+        else:
+            average, last = wkv_without_padding(k, v, g, self.bonus, state.average, mask, reset, backend)
         return self.out(torch.sigmoid(r) * average), RWKV4State(previous, last)
 
     def attention(self, x: Tensor, *, mask: Tensor | None = None, reset: Tensor | None = None) -> Tensor:
@@ -115,6 +118,40 @@ class RWKV4(Mixer):
         shifted, last = token_shift(x, x.new_zeros(len(x), 1, self.width) if previous is None else previous, mask, reset)
         xr, xk, xv = mixed(x, shifted.to(x.dtype), self.mu)
         return self.receptance(xr).to(dtype), self.key(xk).to(dtype), self.value(xv).to(dtype), last
+
+
+def wkv_without_padding(
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    bonus: Tensor,
+    state: SoftmaxState,
+    mask: Tensor,
+    reset: Tensor | None,
+    backend: Backend,
+) -> tuple[Tensor, SoftmaxState]:
+    """:func:`seqmem.ops.wkv` over the real positions alone: the op itself would decay at padding too.
+
+    Padding goes behind the real positions. There the op decays on, so that the final state is summed up anew.
+    """
+    packing = pack(mask, reset)
+    assert packing.real is not None
+    real, count = packing.real[..., None], mask.sum(1)[:, None, None]  # (batch, time, 1), (batch, 1, 1)
+    k, v = to_front(packing, k).masked_fill(~real, -torch.inf), to_front(packing, v)
+    fresh, old, lives = None, torch.ones_like(count[..., 0], dtype=torch.bool), real
+    if packing.document is not None and packing.last is not None:
+        before = torch.cat([torch.zeros_like(packing.document[:, :1]), packing.document[:, :-1]], 1)
+        fresh = (packing.document != before) & packing.real
+        old, lives = (packing.last == 0)[:, None], real & (packing.document == packing.last[:, None])[..., None]
+    o, _ = wkv(k, v, g, bonus, state, reset=fresh, backend=backend)
+
+    age = count - 1 - torch.arange(k.shape[1], device=k.device)[:, None]  # (batch, time, 1): steps since it was written
+    m0 = (state[0] + count[:, 0] * g).masked_fill(~old, -torch.inf)
+    left = (k + age * g).masked_fill(~lives, -torch.inf)
+    m = torch.maximum(left.amax(1), m0)
+    past, written = weight(m0, m), weight(left, m[:, None])
+    last = SoftmaxState(m, past * state[1] + written.sum(1), past * state[2] + (written * v).sum(1))
+    return to_place(packing, o), last
 
 
 def mixed(x: Tensor, previous: Tensor, mu: Tensor) -> tuple[Tensor, ...]:
