@@ -71,6 +71,10 @@ MIXERS: dict[str, MixerEntry] = _rows(
      "Eagle and Finch: RWKV with Matrix-Valued States (2024), arXiv 2404.05892"),
     ("rwkv7", "RWKV7", "RWKV-7's time mixing: a delta rule with vectors as decay, removal and rate", "constant",
      "RWKV-7 Goose with Expressive Dynamic State Evolution (2025), arXiv 2503.14456"),
+    ("ttt_linear", "TTTLinear", "a linear model trained by gradient descent on what is read", "constant",
+     "Learning to (Learn at Test Time): RNNs with Expressive Hidden States (2024), arXiv 2407.04620"),
+    ("titans", "Titans", "a small network that learns while it reads, with momentum and forgetting", "constant",
+     "Titans: Learning to Memorize at Test Time (2024), arXiv 2501.00663"),
 )  # fmt: skip
 
 
