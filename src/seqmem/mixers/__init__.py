@@ -75,6 +75,12 @@ MIXERS: dict[str, MixerEntry] = _rows(
      "Learning to (Learn at Test Time): RNNs with Expressive Hidden States (2024), arXiv 2407.04620"),
     ("titans", "Titans", "a small network that learns while it reads, with momentum and forgetting", "constant",
      "Titans: Learning to Memorize at Test Time (2024), arXiv 2501.00663"),
+    ("titans_mac", "TitansMAC", "attention over a segment and what a learning memory recalls for it", "constant",
+     "Titans: Learning to Memorize at Test Time (2024), arXiv 2501.00663"),
+    ("titans_mag", "TitansMAG", "windowed attention, gated by a learning memory beside it", "constant",
+     "Titans: Learning to Memorize at Test Time (2024), arXiv 2501.00663"),
+    ("titans_mal", "TitansMAL", "windowed attention over what a learning memory gives", "constant",
+     "Titans: Learning to Memorize at Test Time (2024), arXiv 2501.00663"),
 )  # fmt: skip
 
 

@@ -109,7 +109,7 @@ def memory_update(
         state = MemoryState(begin, nothing, begin, torch.zeros(batch, dtype=torch.long, device=q.device))
 
     outputs, (now, speed, anchor, position) = [], state
-    cuts, starts, position = _pieces(position, time, chunk, mask, reset)
+    cuts, starts, _, position = pieces_of_chunks(position, time, chunk, mask, reset)
     for start, stop in pairwise(cuts):
         t = slice(start, stop)
         if reset is not None:
@@ -127,11 +127,12 @@ def memory_update(
     return y.to(out), MemoryState(now, speed, anchor, position)
 
 
-def _pieces(
+def pieces_of_chunks(
     position: Tensor, time: int, chunk: int, mask: Tensor | None, reset: Tensor | None
-) -> tuple[list[int], Tensor, Tensor]:
+) -> tuple[list[int], Tensor, Tensor, Tensor]:
     """Where to cut so that in every piece each row stays within one chunk, 0 and ``time`` included; (batch, time) bool,
-    where a row's chunk begins; and the position to go on from."""
+    where a row's chunk begins; (batch, time) int64, the place of a position in its chunk; and the position to go on
+    from."""
     real = torch.ones(len(position), time, dtype=torch.bool, device=position.device) if mask is None else mask
     read = real.long().cumsum(1)
     before = position[:, None] + read - real.long()  # tokens read, in this chunk and since
@@ -146,7 +147,7 @@ def _pieces(
     cuts = starts.any(0)
     cuts[0] = True
     after = before[:, -1] + real[:, -1].long()
-    return [*cuts.nonzero().flatten().tolist(), time], starts, after
+    return [*cuts.nonzero().flatten().tolist(), time], starts, place, after
 
 
 def _piece(
