@@ -1,4 +1,4 @@
-"""Matrices with a decay per channel: the forms against loops, GLA and HGRN2 against loops and flash-linear-attention."""
+"""Matrices with a decay per channel: the forms, GLA and HGRN2 against loops and flash-linear-attention."""
 
 from __future__ import annotations
 
@@ -60,9 +60,7 @@ def test_weights_of_strong_decay_are_exact(generator: torch.Generator) -> None:
     expected, _ = gated_linear_attention_reference(x["q"], x["k"], x["v"], g, x["s0"])
     torch.testing.assert_close(o, expected, rtol=1e-9, atol=1e-9)
     attention = explicit_channel_attention(x["q"], x["k"], g, None)
-    torch.testing.assert_close(
-        attention.diagonal(dim1=2, dim2=3), (x["q"] * x["k"]).sum(-1).mT, rtol=1e-9, atol=1e-9
-    )
+    torch.testing.assert_close(attention.diagonal(dim1=2, dim2=3), (x["q"] * x["k"]).sum(-1).mT, rtol=1e-9, atol=1e-9)
 
 
 def test_gla_is_its_equation(generator: torch.Generator) -> None:

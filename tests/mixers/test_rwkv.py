@@ -1,4 +1,4 @@
-"""RWKV-4 against Hugging Face's, RWKV-6 and RWKV-7 against loops written out and flash-linear-attention's recurrences."""
+"""RWKV-4 against Hugging Face's, RWKV-6 and RWKV-7 against loops and flash-linear-attention's recurrences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mamba-2:  S_t = exp(dt_t A_h) S_{t-1} + B_t (dt_t u_t)^T,   y_t = S_t^T C_t + D_h u_t;   dt, B, C, u functions of x."""
+"""Mamba-2:  S_t = exp(dt_t A) S_{t-1} + B_t (dt_t u_t)^T,   y_t = S_t^T C_t + D u_t;   dt, B, C, u functions of x."""
 
 from __future__ import annotations
 

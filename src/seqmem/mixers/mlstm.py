@@ -1,4 +1,4 @@
-"""mLSTM:  C_t = f_t C_{t-1} + i_t k_t v_t^T,   n_t = f_t n_{t-1} + i_t k_t,   h_t = o_t C_t^T q_t / max(|n_t.q_t|, 1)."""
+"""mLSTM:  C_t = f_t C_{t-1} + i_t k_t v_t^T,  n_t = f_t n_{t-1} + i_t k_t,  h_t = o_t C_t^T q_t / max(|n_t.q_t|, 1)."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class MLSTM(Mixer):
     def _stabilised(
         self, x: Tensor, maximum: Tensor, mask: Tensor | None, reset: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """i_t / exp(m_t), log(f_t exp(m_{t-1}) / exp(m_t)) and m_t, each (batch, time, heads). Padding has i = 0, f = 1."""
+        """i_t / exp(m_t), log(f_t exp(m_{t-1} - m_t)) and m_t, each (batch, time, heads); at padding i = 0, f = 1."""
         gates = self.gates(x).to(maximum.dtype)
         if self.gate_cap is not None:
             gates = self.gate_cap * torch.tanh(gates / self.gate_cap)
@@ -124,8 +124,8 @@ class MLSTM(Mixer):
 
 
 def _floor(n: Tensor, m: Tensor) -> Tensor:
-    """max(|n|, exp(-m)): in what is stored over exp(m), the paper's max(|n|, 1). Where that is so large that what is read
-    vanishes beside it (and where m = -inf: nothing was read), any number as large will do.
+    """max(|n|, exp(-m)): in what is stored over exp(m), the paper's max(|n|, 1). Where that is so large that what is
+    read vanishes beside it (and where m = -inf: nothing was read), any number as large will do.
     """
     most = math.log(torch.finfo(m.dtype).max) / 2
     return torch.maximum(n.abs(), (-m).clamp_max(most).exp())

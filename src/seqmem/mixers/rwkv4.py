@@ -1,4 +1,4 @@
-"""RWKV-4:  wkv_t = (sum_{j<t} e^{k_j - (t-1-j) w} v_j + e^{u + k_t} v_t) / (the same without v),  y_t = W_o (s(r_t) wkv_t)."""
+"""RWKV-4:  wkv_t = (sum_{j<t} e^{k_j - (t-1-j) w} v_j + e^{u + k_t} v_t) / (the same without v),  y = W (s(r) wkv)."""
 
 from __future__ import annotations
 
@@ -115,7 +115,9 @@ class RWKV4(Mixer):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """r, k and v (batch, time, width), and the newest input."""
         dtype = self.out.weight.dtype
-        shifted, last = token_shift(x, x.new_zeros(len(x), 1, self.width) if previous is None else previous, mask, reset)
+        shifted, last = token_shift(
+            x, x.new_zeros(len(x), 1, self.width) if previous is None else previous, mask, reset
+        )
         xr, xk, xv = mixed(x, shifted.to(x.dtype), self.mu)
         return self.receptance(xr).to(dtype), self.key(xk).to(dtype), self.value(xv).to(dtype), last
 

@@ -18,7 +18,7 @@ EPS = 64e-5  # of the norm, as in the authors' models
 
 
 class RWKV6State(NamedTuple):
-    """previous: (batch, 1, width), the newest input; memory: (batch, heads, key, value), key = value = width / heads."""
+    """previous: (batch, 1, width), the newest input; memory: (batch, heads, key, key), key = width / heads."""
 
     previous: Tensor
     memory: Tensor
@@ -118,7 +118,9 @@ class RWKV6(Mixer):
         input.
         """
         x, dtype = at_padding(x, mask, 0), self.out.weight.dtype
-        shifted, last = token_shift(x, x.new_zeros(len(x), 1, self.width) if previous is None else previous, mask, reset)
+        shifted, last = token_shift(
+            x, x.new_zeros(len(x), 1, self.width) if previous is None else previous, mask, reset
+        )
         shifted = shifted.to(x.dtype)
         base = lerp(x, shifted, self.mix_x)
         xw, xk, xv, xr, xg = (lerp(x, shifted, share(base)) for share in self.mix)

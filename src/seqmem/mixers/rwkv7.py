@@ -18,7 +18,7 @@ EPS = 64e-5  # of the norm, as in the authors' models
 
 
 class RWKV7State(NamedTuple):
-    """previous: (batch, 1, width), the newest input; memory: (batch, heads, key, value), key = value = width / heads."""
+    """previous: (batch, 1, width), the newest input; memory: (batch, heads, key, key), key = width / heads."""
 
     previous: Tensor
     memory: Tensor
@@ -41,7 +41,8 @@ class RWKV7(Mixer):
     (RWKV-7 "Goose" with Expressive Dynamic State Evolution, 2025, arXiv 2503.14456).
 
     Each of r, w, k, v, a and g is read from a mixture x + mu (x_{t-1} - x_t) of its own. lora(x) = base + f(x A) B.
-    log w = -e^(-1/2) sigmoid(lora(.)), f = tanh; a = sigmoid(lora(.)), the in-context learning rate; g = sigmoid(. A) B.
+    log w = -e^(-1/2) sigmoid(lora(.)), f = tanh; a = sigmoid(lora(.)), the learning rate in context, f linear;
+    g = sigmoid(. A) B.
     kappa = W_k . times xi, brought to unit length per head; k = W_k . (1 + alpha (a - 1)). y = W_o (g (norm(o) +
     (r . (rho k)) v)), normalised per head. What the paper's deeper layers take from the first layer's values is left
     out: a layer sees its own input alone. Ranks: ``decay_rank`` and ``rate_rank``, default width / 8 up to 64,
@@ -132,7 +133,9 @@ class RWKV7(Mixer):
     ) -> tuple[_Read, Tensor]:
         """Everything the recurrence needs; k, log w and a kappa are 0 at padding. And the newest input."""
         x, dtype = at_padding(x, mask, 0), self.out.weight.dtype
-        shifted, last = token_shift(x, x.new_zeros(len(x), 1, self.width) if previous is None else previous, mask, reset)
+        shifted, last = token_shift(
+            x, x.new_zeros(len(x), 1, self.width) if previous is None else previous, mask, reset
+        )
         xr, xw, xk, xv, xa, xg = (lerp(x, shifted.to(x.dtype), mu) for mu in self.mu)
         w = -math.exp(-0.5) * torch.sigmoid(self.decay(xw).to(dtype))
         k, a = self.keys(xk).to(dtype), torch.sigmoid(self.rate(xa).to(dtype))

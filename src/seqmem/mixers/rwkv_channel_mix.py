@@ -34,9 +34,7 @@ class RWKVChannelMix(Mixer):
 
     forms: ClassVar[tuple[str, ...]] = ("parallel",)
 
-    def __init__(
-        self, width: int, *, expand: float = 4.0, layer: int = 0, depth: int = 1, views: int = 1
-    ) -> None:
+    def __init__(self, width: int, *, expand: float = 4.0, layer: int = 0, depth: int = 1, views: int = 1) -> None:
         super().__init__(width)
         at = Depth(layer, depth, "RWKVChannelMix")
         if views < 1:

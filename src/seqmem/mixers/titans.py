@@ -81,4 +81,6 @@ class Titans(Mixer):
         qkv, conv = self.conv(self.qkv(x), state.conv, mask, reset)
         q, k, v = F.silu(qkv).unflatten(-1, (3, self.heads, self.key)).unbind(2)
         y, memory = self.learner.update(x, l2_normalise(q), l2_normalise(k), v, state.memory, mask, reset)
-        return self.out(self.norm(y).flatten(-2) * F.silu(self.gate(x))), TitansState(memory, conv)
+        return self.out(self.norm(y.to(self.out.weight.dtype)).flatten(-2) * F.silu(self.gate(x))), TitansState(
+            memory, conv
+        )

@@ -1,4 +1,4 @@
-"""Titans, memory as context:  h = M_old(q);  a = attention([P | h | x]) within the segment;  y = W_o (a * s(M_t(a)))."""
+"""Titans, memory as context:  h = M_old(q),  a = attention([P | h | x]) in the segment,  y = W_o (a * s(M_t(a)))."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class TitansMAC(Mixer):
         a, key, value = self._attend(x, h, place, state.key, state.value, mask)
         q, k, v = self.learn(a).to(self.out.weight.dtype).unflatten(-1, (3, self.heads, self.head)).unbind(2)
         m, memory = self.learner.update(a, l2_normalise(q), l2_normalise(k), v, before, mask, reset)
-        y = self.out(a * torch.sigmoid(self.norm(m).flatten(-2)))
+        y = self.out(a * torch.sigmoid(self.norm(m.to(self.out.weight.dtype)).flatten(-2)))
         return y, TitansMACState(memory, key, value)
 
     def _attend(

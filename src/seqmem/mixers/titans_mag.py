@@ -75,5 +75,6 @@ class TitansMAG(Mixer):
         x = at_padding(x, mask, 0)
         remembered, long_term = self.long_term(x, state.long_term, mask=mask, reset=reset)
         attended, short_term = self.short_term(x, state.short_term, mask, reset)
-        gate = torch.sigmoid(self.gate(self.long_norm(remembered)))
-        return self.out(self.short_norm(attended) * gate), TitansBranches(long_term, short_term)
+        dtype = self.out.weight.dtype
+        gate = torch.sigmoid(self.gate(self.long_norm(remembered.to(dtype))))
+        return self.out(self.short_norm(attended.to(dtype)) * gate), TitansBranches(long_term, short_term)

@@ -50,7 +50,9 @@ class TTTLinear(Mixer):
         self.mini_batch, self.rate = mini_batch, rate
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.learning_rate = nn.Linear(width, heads)
-        self.weights = nn.Parameter(torch.cat([0.02 * torch.randn(heads, self.key, self.key), torch.zeros(heads, 1, self.key)], 1))
+        self.weights = nn.Parameter(
+            torch.cat([0.02 * torch.randn(heads, self.key, self.key), torch.zeros(heads, 1, self.key)], 1)
+        )
         self.gain = nn.Parameter(torch.ones(heads, self.key))
         self.bias = nn.Parameter(torch.zeros(heads, self.key))
         self.norm = nn.LayerNorm(width, eps=1e-6)

@@ -4,8 +4,8 @@ With l_t(W) = |f(k_t; W) - v_t|^2 / 2 and W_c the weights at the beginning of th
     S_t = eta_t S_{t-1} - theta_t grad l_t(W_c)      W_t = (1 - alpha_t) W_{t-1} + S_t      y_t = f(q_t; W_t)
 
 Taking the gradients of a whole chunk at W_c makes the chunk a few matrix products; with chunk = 1 every token sees the
-weights that the token before it left. f is linear, x W, or a perceptron with one hidden layer, silu(x W1) W2; either may
-be followed by a layer norm with given weights, through which the gradients pass.
+weights that the token before it left. f is linear, x W, or a perceptron with one hidden layer, silu(x W1) W2; either
+may be followed by a layer norm with given weights, through which the gradients pass.
 """
 
 from __future__ import annotations
