@@ -220,3 +220,22 @@ def test_titans_mac_is_its_equation(layers: int, generator: torch.Generator) -> 
     m, _ = learn(block, unit(q), unit(k), v, block.learner.rates(a), segment)
     expected = block.out(a * torch.sigmoid(rms_norm(m, (KEY,), block.norm.weight, 1e-6).flatten(-2)))
     torch.testing.assert_close(block(x[None])[0][0], expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("cls", [TTTLinear, Titans, TitansMAC, TitansMAG, TitansMAL])
+def test_half_precision_stays_near(cls: type, generator: torch.Generator) -> None:
+    torch.manual_seed(0)
+    mixer = cls(WIDTH)
+    x = torch.randn(2, 21, WIDTH, generator=generator)
+    expected = mixer(x)[0].detach()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y, state = mixer(x[:, :9])
+        z, _ = mixer(x[:, 9:], state)
+    found = torch.cat([y, z], 1).float()
+    assert (found - expected).abs().max() < 0.1 * max(1.0, float(expected.abs().max()))
+    half = mixer.bfloat16()
+    y, state = half(x[:, :9].bfloat16())
+    z, _ = half(x[:, 9:].bfloat16(), state)
+    assert z.dtype == torch.bfloat16
+    found = torch.cat([y, z], 1).float()
+    assert (found - expected).abs().max() < 0.1 * max(1.0, float(expected.abs().max()))

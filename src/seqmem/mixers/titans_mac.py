@@ -130,8 +130,8 @@ class TitansMAC(Mixer):
         key, value = (_placed(old, new, place, mask) for old, new in ((key, new_key), (value, parts[2])))
 
         always_key, always_value = (p.expand(len(x), -1, -1, -1) for p in self.persistent(self.qkv, self.head))
-        keys = torch.cat([always_key.to(key.dtype), key.flatten(2, 3)], 2)
-        values = torch.cat([always_value.to(value.dtype), value.flatten(2, 3)], 2)
+        keys = torch.cat([always_key, key.flatten(2, 3)], 2).to(query.dtype)
+        values = torch.cat([always_value, value.flatten(2, 3)], 2).to(query.dtype)
         seen = torch.arange(self.segment, device=x.device) <= place[..., None]  # (batch, time, segment)
         always = seen.new_ones(*place.shape, always_key.shape[2])
         y = softmax.attend(query, keys, values, torch.cat([always, seen, seen], -1)[:, None])

@@ -107,9 +107,10 @@ def memory_update(
     if state is None:
         nothing = tuple(torch.zeros_like(w) for w in begin)
         state = MemoryState(begin, nothing, begin, torch.zeros(batch, dtype=torch.long, device=q.device))
+    now, speed, anchor = (tuple(w.to(dtype) for w in part) for part in state[:3])
 
-    outputs, (now, speed, anchor, position) = [], state
-    cuts, starts, _, position = pieces_of_chunks(position, time, chunk, mask, reset)
+    outputs = []
+    cuts, starts, _, position = pieces_of_chunks(state.position, time, chunk, mask, reset)
     for start, stop in pairwise(cuts):
         t = slice(start, stop)
         if reset is not None:
@@ -118,10 +119,11 @@ def memory_update(
             speed = tuple(s.masked_fill(fresh, 0) for s in speed)
         new = starts[:, start, None, None, None]
         anchor = tuple(torch.where(new, w, a) for w, a in zip(now, anchor, strict=True))
-        y, now, speed = _piece(
-            q[:, :, t], k[:, :, t], v[:, :, t], rate[:, :, t], eta[:, :, t], alpha[:, :, t], now, speed, anchor,
-            None if mask is None else mask[:, t], norm,
-        )  # fmt: skip
+        with torch.autocast(q.device.type, enabled=False):  # rounding errors of the weights would add up
+            y, now, speed = _piece(
+                q[:, :, t], k[:, :, t], v[:, :, t], rate[:, :, t], eta[:, :, t], alpha[:, :, t], now, speed, anchor,
+                None if mask is None else mask[:, t], norm,
+            )  # fmt: skip
         outputs.append(y)
     y = torch.cat(outputs, 2).transpose(1, 2)
     return y.to(out), MemoryState(now, speed, anchor, position)
@@ -200,10 +202,12 @@ def _read(q: Tensor, k: Tensor, step: Tensor, weights: Tensor, speed: Tensor, mi
 
 def recall(q: Tensor, weights: Weights, norm: Norm | None = None) -> Tensor:
     """f(q; W), nothing learned. q: (batch, time, heads, key); weights: of a :class:`MemoryState`, (batch, heads, in,
-    out) each; norm: as in :func:`memory_update`. Returns (batch, time, heads, value)."""
-    y = q.transpose(1, 2) @ weights[0]
-    y = (y if len(weights) == 1 else F.silu(y) @ weights[1]).transpose(1, 2)
-    return y if norm is None else _normalised(y)[0] * norm[0] + norm[1]
+    out) each; norm: as in :func:`memory_update`. Returns (batch, time, heads, value) in the dtype of q."""
+    out, dtype = q.dtype, computed_in(common_dtype("recall", q, *weights))
+    with torch.autocast(q.device.type, enabled=False):
+        y = q.to(dtype).transpose(1, 2) @ weights[0].to(dtype)
+        y = (y if len(weights) == 1 else F.silu(y) @ weights[1].to(dtype)).transpose(1, 2)
+    return (y if norm is None else _normalised(y)[0] * norm[0] + norm[1]).to(out)
 
 
 def _normalised(z: Tensor) -> tuple[Tensor, Tensor]:
