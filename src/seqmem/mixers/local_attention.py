@@ -107,11 +107,14 @@ class LocalAttention(Mixer):
         return softmax.read_values(self.qkv, self.out, x, attention, self.head)
 
 
-def banded_attention(query: Tensor, key: Tensor, value: Tensor, tag: Tensor, window: int) -> Tensor:
+def banded_attention(
+    query: Tensor, key: Tensor, value: Tensor, tag: Tensor, window: int, always: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
     """Query t sees entries t to t + window - 1 whose tag is its own; its own entry is the last of them.
 
     query: (batch, heads, time, head). key, value: (batch, kv_heads, window - 1 + time, head). tag: (batch or 1,
-    window - 1 + time) int64. Returns (batch, heads, time, head).
+    window - 1 + time) int64. always: keys and values (kv_heads, entries, head) that every query sees besides. Returns
+    (batch, heads, time, head).
     """
     batch, _, time, _ = query.shape
     block = min(window, time)
@@ -136,5 +139,12 @@ def banded_attention(query: Tensor, key: Tensor, value: Tensor, tag: Tensor, win
     allowed = (own[..., None] == seen[..., None, :]) & band  # (batch or 1, blocks, block, span)
     allowed = allowed.expand(batch, -1, -1, -1).flatten(0, 1)[:, None]
 
-    y = softmax.attend(query, spans(key), spans(value), allowed)  # (batch * blocks, heads, block, head)
+    keys, values = spans(key), spans(value)
+    if always is not None:
+        keys, values = (
+            torch.cat([a.to(x.dtype).expand(len(x), -1, -1, -1), x], 2)
+            for a, x in zip(always, (keys, values), strict=True)
+        )
+        allowed = F.pad(allowed, (always[0].shape[1], 0), value=True)
+    y = softmax.attend(query, keys, values, allowed)  # (batch * blocks, heads, block, head)
     return y.unflatten(0, (batch, blocks)).transpose(1, 2).flatten(2, 3)[:, :, :time]

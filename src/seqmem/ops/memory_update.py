@@ -4,7 +4,8 @@ With l_t(W) = |f(k_t; W) - v_t|^2 / 2 and W_c the weights at the beginning of th
     S_t = eta_t S_{t-1} - theta_t grad l_t(W_c)      W_t = (1 - alpha_t) W_{t-1} + S_t      y_t = f(q_t; W_t)
 
 Taking the gradients of a whole chunk at W_c makes the chunk a few matrix products; with chunk = 1 every token sees the
-weights that the token before it left. f is linear, x W, or a perceptron with one hidden layer, silu(x W1) W2.
+weights that the token before it left. f is linear, x W, or a perceptron with one hidden layer, silu(x W1) W2; either
+may be followed by a layer norm with given weights, through which the gradients pass.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from seqmem.ops._decay import decay_matrix
 from seqmem.ops._inputs import common_dtype, computed_in, expect_flags, expect_shape
 
 Weights = tuple[Tensor, ...]
+Norm = tuple[Tensor, Tensor]  # gain and bias, (heads, value) each
+EPS = 1e-6  # of the norm
 
 
 class MemoryState(NamedTuple):
@@ -51,6 +54,7 @@ def memory_update(
     *,
     momentum: Tensor | None = None,
     forget: Tensor | None = None,
+    norm: Norm | None = None,
     chunk: int = 16,
     mask: Tensor | None = None,
     reset: Tensor | None = None,
@@ -59,7 +63,8 @@ def memory_update(
     momentum and forgetting TTT-linear's (Learning to (Learn at Test Time), 2024, arXiv 2407.04620).
 
     q, k: (batch, time, heads, key); v: (batch, time, heads, value); rate: theta (batch, time, heads), >= 0; momentum:
-    eta, forget: alpha, (batch, time, heads) in [0, 1], default 0. weights: what the memory begins with, ``(W,)`` of
+    eta, forget: alpha, (batch, time, heads) in [0, 1], default 0. norm: (gain, bias), (heads, value) each, of a layer
+    norm that is part of f; default none. weights: what the memory begins with, ``(W,)`` of
     (heads, key, value), or ``(W1, W2)`` of (heads, key, inner) and (heads, inner, value). state: what an earlier call
     returned, with the same ``chunk``. chunk: tokens whose gradients are taken at the same weights. mask: (batch, time)
     bool, False at padding, which is skipped (its y is unspecified); reset: (batch, time) bool, True begins anew, with
@@ -83,12 +88,15 @@ def memory_update(
             f"memory_update: weights have shapes {sizes}, expected [({heads}, {key}, {value})] or "
             f"[({heads}, {key}, inner), ({heads}, inner, {value})]"
         )
+    for part in norm or ():
+        expect_shape("memory_update", "norm", part, "heads, value", heads, value)
     if chunk < 1:
         raise InputError(f"memory_update: chunk is {chunk}, expected at least 1")
     expect_flags("memory_update", "mask", mask, batch, time)
     expect_flags("memory_update", "reset", reset, batch, time)
 
     out, dtype = v.dtype, computed_in(common_dtype("memory_update", q, k, v, rate, momentum, forget, *weights))
+    norm = None if norm is None else (norm[0].to(dtype)[:, None], norm[1].to(dtype)[:, None])  # (heads, 1, value)
     q, k, v, rate = (x.to(dtype).transpose(1, 2) for x in (q, k, v, rate))  # (batch, heads, time, ...)
     zero = torch.zeros_like(rate)
     eta, alpha = (zero if x is None else x.to(dtype).transpose(1, 2) for x in (momentum, forget))
@@ -99,9 +107,10 @@ def memory_update(
     if state is None:
         nothing = tuple(torch.zeros_like(w) for w in begin)
         state = MemoryState(begin, nothing, begin, torch.zeros(batch, dtype=torch.long, device=q.device))
+    now, speed, anchor = (tuple(w.to(dtype) for w in part) for part in state[:3])
 
-    outputs, (now, speed, anchor, position) = [], state
-    cuts, starts, position = _pieces(position, time, chunk, mask, reset)
+    outputs = []
+    cuts, starts, _, position = pieces_of_chunks(state.position, time, chunk, mask, reset)
     for start, stop in pairwise(cuts):
         t = slice(start, stop)
         if reset is not None:
@@ -110,20 +119,22 @@ def memory_update(
             speed = tuple(s.masked_fill(fresh, 0) for s in speed)
         new = starts[:, start, None, None, None]
         anchor = tuple(torch.where(new, w, a) for w, a in zip(now, anchor, strict=True))
-        y, now, speed = _piece(
-            q[:, :, t], k[:, :, t], v[:, :, t], rate[:, :, t], eta[:, :, t], alpha[:, :, t], now, speed, anchor,
-            None if mask is None else mask[:, t],
-        )  # fmt: skip
+        with torch.autocast(q.device.type, enabled=False):  # rounding errors of the weights would add up
+            y, now, speed = _piece(
+                q[:, :, t], k[:, :, t], v[:, :, t], rate[:, :, t], eta[:, :, t], alpha[:, :, t], now, speed, anchor,
+                None if mask is None else mask[:, t], norm,
+            )  # fmt: skip
         outputs.append(y)
     y = torch.cat(outputs, 2).transpose(1, 2)
     return y.to(out), MemoryState(now, speed, anchor, position)
 
 
-def _pieces(
+def pieces_of_chunks(
     position: Tensor, time: int, chunk: int, mask: Tensor | None, reset: Tensor | None
-) -> tuple[list[int], Tensor, Tensor]:
+) -> tuple[list[int], Tensor, Tensor, Tensor]:
     """Where to cut so that in every piece each row stays within one chunk, 0 and ``time`` included; (batch, time) bool,
-    where a row's chunk begins; and the position to go on from."""
+    where a row's chunk begins; (batch, time) int64, the place of a position in its chunk; and the position to go on
+    from."""
     real = torch.ones(len(position), time, dtype=torch.bool, device=position.device) if mask is None else mask
     read = real.long().cumsum(1)
     before = position[:, None] + read - real.long()  # tokens read, in this chunk and since
@@ -138,7 +149,7 @@ def _pieces(
     cuts = starts.any(0)
     cuts[0] = True
     after = before[:, -1] + real[:, -1].long()
-    return [*cuts.nonzero().flatten().tolist(), time], starts, after
+    return [*cuts.nonzero().flatten().tolist(), time], starts, place, after
 
 
 def _piece(
@@ -152,6 +163,7 @@ def _piece(
     speed: Weights,
     anchor: Weights,
     real: Tensor | None,
+    norm: Norm | None,
 ) -> tuple[Tensor, Weights, Weights]:
     """(y, weights, momentum) after tokens (batch, heads, time, ...) whose gradients are all taken at ``anchor``; real:
     (batch, time) bool, False at padding, where S is not added to W."""
@@ -162,13 +174,13 @@ def _piece(
     since = carries.cumsum(-1).exp()[..., None]
     mixing = _Mixing(keeps.cumsum(-1).exp()[..., None], keep @ since, keep @ carry)
     if len(now) == 1:
-        error = k @ anchor[0] - v
+        error = _error(k @ anchor[0], v, norm)
         steps = [(k, -rate[..., None] * error)]
         y = _read(q, k, steps[0][1], now[0], speed[0], mixing)
     else:
         reached = k @ anchor[0]  # (batch, heads, time, inner)
         hidden = F.silu(reached)
-        error = hidden @ anchor[1] - v
+        error = _error(hidden @ anchor[1], v, norm)
         gate = torch.sigmoid(reached)
         back = (error @ anchor[1].mT) * gate * (1 + reached * (1 - gate))  # silu'
         steps = [(k, -rate[..., None] * back), (hidden, -rate[..., None] * error)]
@@ -179,9 +191,36 @@ def _piece(
     weights = tuple(
         kept * w + carried * s + (last_w * x).mT @ u for w, s, (x, u) in zip(now, speed, steps, strict=True)
     )
+    y = y if norm is None else _normalised(y)[0] * norm[0] + norm[1]
     return y, weights, tuple(whole * s + (last_s * x).mT @ u for s, (x, u) in zip(speed, steps, strict=True))
 
 
 def _read(q: Tensor, k: Tensor, step: Tensor, weights: Tensor, speed: Tensor, mixing: _Mixing) -> Tensor:
     """q_t W_t for every t, where token j's step is the outer product of k_j and ``step`` j."""
     return mixing.kept * (q @ weights) + mixing.carried * (q @ speed) + (q @ k.mT * mixing.written) @ step
+
+
+def recall(q: Tensor, weights: Weights, norm: Norm | None = None) -> Tensor:
+    """f(q; W), nothing learned. q: (batch, time, heads, key); weights: of a :class:`MemoryState`, (batch, heads, in,
+    out) each; norm: as in :func:`memory_update`. Returns (batch, time, heads, value) in the dtype of q."""
+    out, dtype = q.dtype, computed_in(common_dtype("recall", q, *weights))
+    with torch.autocast(q.device.type, enabled=False):
+        y = q.to(dtype).transpose(1, 2) @ weights[0].to(dtype)
+        y = (y if len(weights) == 1 else F.silu(y) @ weights[1].to(dtype)).transpose(1, 2)
+    return (y if norm is None else _normalised(y)[0] * norm[0] + norm[1]).to(out)
+
+
+def _normalised(z: Tensor) -> tuple[Tensor, Tensor]:
+    """z with mean 0 and variance 1 along its last axis, and 1 / deviation."""
+    centred = z - z.mean(-1, keepdim=True)
+    inverse = torch.rsqrt(centred.square().mean(-1, keepdim=True) + EPS)
+    return centred * inverse, inverse
+
+
+def _error(z: Tensor, v: Tensor, norm: Norm | None) -> Tensor:
+    """The gradient of |z - v|^2 / 2 with respect to z, or of |norm(z) - v|^2 / 2."""
+    if norm is None:
+        return z - v
+    normal, inverse = _normalised(z)
+    slope = (normal * norm[0] + norm[1] - v) * norm[0]
+    return inverse * (slope - slope.mean(-1, keepdim=True) - normal * (slope * normal).mean(-1, keepdim=True))
