@@ -55,6 +55,11 @@ MIXERS: dict[str, MixerEntry] = _rows(
      "Parallelizing Linear Transformers with the Delta Rule (2024), arXiv 2406.06484"),
     ("gated_delta_net", "GatedDeltaNet", "the delta rule with a data-dependent decay", "constant",
      "Gated Delta Networks (2024), arXiv 2412.06464"),
+    ("lstm_odyssey", "OdysseyLSTM", "LSTM with peepholes, every part of which can be left out (eight variants)",
+     "constant", "LSTM: A Search Space Odyssey (2015), arXiv 1503.04069"),
+    ("peephole_lstm", "PeepholeLSTM", "LSTM whose gates see the cell", "constant",
+     "Learning Precise Timing with LSTM Recurrent Networks (2002)"),
+    ("lstm_1997", "LSTM1997", "the first LSTM, without a forget gate", "constant", "Long Short-Term Memory (1997)"),
 )  # fmt: skip
 
 
