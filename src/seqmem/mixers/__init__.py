@@ -60,6 +60,8 @@ MIXERS: dict[str, MixerEntry] = _rows(
     ("peephole_lstm", "PeepholeLSTM", "LSTM whose gates see the cell", "constant",
      "Learning Precise Timing with LSTM Recurrent Networks (2002)"),
     ("lstm_1997", "LSTM1997", "the first LSTM, without a forget gate", "constant", "Long Short-Term Memory (1997)"),
+    ("slstm", "SLSTM", "LSTM with exponential gates and heads, of xLSTM", "constant",
+     "xLSTM: Extended Long Short-Term Memory (2024), arXiv 2405.04517"),
 )  # fmt: skip
 
 
