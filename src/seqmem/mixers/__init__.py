@@ -62,6 +62,10 @@ MIXERS: dict[str, MixerEntry] = _rows(
     ("lstm_1997", "LSTM1997", "the first LSTM, without a forget gate", "constant", "Long Short-Term Memory (1997)"),
     ("slstm", "SLSTM", "LSTM with exponential gates and heads, of xLSTM", "constant",
      "xLSTM: Extended Long Short-Term Memory (2024), arXiv 2405.04517"),
+    ("jordan", "Jordan", "the Jordan network: the output is fed back", "constant",
+     "Serial Order: A Parallel Distributed Processing Approach (1986)"),
+    ("irnn", "IRNN", "rectified units whose recurrent matrix begins as the identity", "constant",
+     "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units (2015), arXiv 1504.00941"),
 )  # fmt: skip
 
 
