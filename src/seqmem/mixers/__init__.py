@@ -66,6 +66,10 @@ MIXERS: dict[str, MixerEntry] = _rows(
      "Serial Order: A Parallel Distributed Processing Approach (1986)"),
     ("irnn", "IRNN", "rectified units whose recurrent matrix begins as the identity", "constant",
      "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units (2015), arXiv 1504.00941"),
+    ("qrnn", "QRNN", "quasi-recurrent network: a convolution makes the gates of a scan", "constant",
+     "Quasi-Recurrent Neural Networks (2016), arXiv 1611.01576"),
+    ("sru", "SRU", "simple recurrent unit: a scan without a matrix, and a highway around it", "constant",
+     "Simple Recurrent Units for Highly Parallelizable Recurrence (2018), arXiv 1709.02755"),
 )  # fmt: skip
 
 
