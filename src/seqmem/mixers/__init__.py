@@ -72,6 +72,8 @@ MIXERS: dict[str, MixerEntry] = _rows(
      "Simple Recurrent Units for Highly Parallelizable Recurrence (2018), arXiv 1709.02755"),
     ("wave_rnn", "WaveRNN", "inputs travel as waves over rings of units", "constant",
      "Traveling Waves Encode the Recent Past and Enhance Sequence Learning (2024), arXiv 2309.08045"),
+    ("unitary_rnn", "UnitaryRNN", "every input is a rotation, a sequence their product", "constant",
+     "Assessing the Unitary RNN as an End-to-End Compositional Model of Syntax (2022), arXiv 2208.05719"),
 )  # fmt: skip
 
 
