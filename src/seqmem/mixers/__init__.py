@@ -74,6 +74,10 @@ MIXERS: dict[str, MixerEntry] = _rows(
      "Traveling Waves Encode the Recent Past and Enhance Sequence Learning (2024), arXiv 2309.08045"),
     ("unitary_rnn", "UnitaryRNN", "every input is a rotation, a sequence their product", "constant",
      "Assessing the Unitary RNN as an End-to-End Compositional Model of Syntax (2022), arXiv 2208.05719"),
+    ("stack_rnn", "StackRNN", "recurrent network with differentiable stacks", "constant",
+     "Neural Networks and the Chomsky Hierarchy (2022), arXiv 2207.02098; arXiv 1503.01007"),
+    ("tape_rnn", "TapeRNN", "recurrent network that reads and writes a tape", "constant",
+     "Neural Networks and the Chomsky Hierarchy (2022), arXiv 2207.02098"),
 )  # fmt: skip
 
 

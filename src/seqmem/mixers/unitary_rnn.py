@@ -78,7 +78,8 @@ class UnitaryRNN(Mixer):
             empty = self.initial_state(x.shape[0])
             s, (last,) = step_by_step(_turn, (turns,), state, empty, None, reset)
         else:
-            s = _prefix_products(turns, state.vector.to(turns.dtype), self.initial_state(x.shape[0]).vector, reset)
+            with torch.autocast(x.device.type, enabled=False):
+                s = _prefix_products(turns, state.vector, self.initial_state(x.shape[0]).vector, reset)
             last = s[:, -1].clone()
         return self.out(s), UnitaryRNNState(last)
 
@@ -87,9 +88,10 @@ class UnitaryRNN(Mixer):
         angles = at_padding(self.angles(at_padding(x, mask, 0)), mask, 0).to(self.out.weight.dtype)
         upper = angles.new_zeros(*x.shape[:2], self.size * self.size).index_copy(2, self.place, angles)
         a = upper.unflatten(-1, (self.size, self.size))
-        q = torch.linalg.matrix_exp(a - a.mT)
-        # In float32 torch's exponential shrinks by 1e-7, always in one direction; a step of Newton's makes it orthogonal.
-        return q + 0.5 * q @ (torch.eye(self.size, dtype=q.dtype, device=q.device) - q.mT @ q)
+        with torch.autocast(x.device.type, enabled=False):
+            q = torch.linalg.matrix_exp(a - a.mT)
+            # In float32 torch's exponential is 1e-7 too small, always; a step of Newton's makes it orthogonal.
+            return q + 0.5 * q @ (torch.eye(self.size, dtype=q.dtype, device=q.device) - q.mT @ q)
 
     def phrase(self, x: Tensor, *, mask: Tensor | None = None) -> Tensor:
         """Q(x_T) ... Q(x_1) for x (batch, time, width): (batch, size, size); the order of words is that of factors."""
