@@ -78,6 +78,8 @@ MIXERS: dict[str, MixerEntry] = _rows(
      "Neural Networks and the Chomsky Hierarchy (2022), arXiv 2207.02098; arXiv 1503.01007"),
     ("tape_rnn", "TapeRNN", "recurrent network that reads and writes a tape", "constant",
      "Neural Networks and the Chomsky Hierarchy (2022), arXiv 2207.02098"),
+    ("relational_memory_core", "RelationalMemoryCore", "memory slots that attend to each other and the input",
+     "constant", "Relational recurrent neural networks (2018), arXiv 1806.01822"),
 )  # fmt: skip
 
 
