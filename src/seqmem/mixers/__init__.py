@@ -80,6 +80,8 @@ MIXERS: dict[str, MixerEntry] = _rows(
      "Neural Networks and the Chomsky Hierarchy (2022), arXiv 2207.02098"),
     ("relational_memory_core", "RelationalMemoryCore", "memory slots that attend to each other and the input",
      "constant", "Relational recurrent neural networks (2018), arXiv 1806.01822"),
+    ("ntm", "NTM", "neural Turing machine: an LSTM with a memory matrix and heads that move", "constant",
+     "Neural Turing Machines (2014), arXiv 1410.5401"),
 )  # fmt: skip
 
 
