@@ -82,6 +82,8 @@ MIXERS: dict[str, MixerEntry] = _rows(
      "constant", "Relational recurrent neural networks (2018), arXiv 1806.01822"),
     ("ntm", "NTM", "neural Turing machine: an LSTM with a memory matrix and heads that move", "constant",
      "Neural Turing Machines (2014), arXiv 1410.5401"),
+    ("rnn_of_rnns", "RNNOfRNNs", "recurrent networks coupled so that the whole is provably stable", "constant",
+     "RNNs of RNNs: Recursive Construction of Stable Assemblies (2021), arXiv 2106.08928"),
 )  # fmt: skip
 
 
