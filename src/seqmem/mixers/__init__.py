@@ -84,6 +84,8 @@ MIXERS: dict[str, MixerEntry] = _rows(
      "Neural Turing Machines (2014), arXiv 1410.5401"),
     ("rnn_of_rnns", "RNNOfRNNs", "recurrent networks coupled so that the whole is provably stable", "constant",
      "RNNs of RNNs: Recursive Construction of Stable Assemblies (2021), arXiv 2106.08928"),
+    ("sparse_rnn", "SparseRNN", "recurrent network on a random graph, or pruned", "constant",
+     "Investigating Sparsity in Recurrent Neural Networks (2024), arXiv 2407.20601"),
 )  # fmt: skip
 
 
