@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     from seqmem.models.char_lstm import CharLSTM, CharLSTMConfig
     from seqmem.models.checkpoint import load
     from seqmem.models.config import SequenceConfig
+    from seqmem.models.fan import FANLayer, FANNet
     from seqmem.models.language_model import SequenceLM, build, parameter_count
 
 __all__ = [
     "CharLSTM",
     "CharLSTMConfig",
+    "FANLayer",
+    "FANNet",
     "SequenceConfig",
     "SequenceLM",
     "StateCache",
@@ -30,6 +33,8 @@ __all__ = [
 _HOME = {
     "CharLSTM": "char_lstm",
     "CharLSTMConfig": "char_lstm",
+    "FANLayer": "fan",
+    "FANNet": "fan",
     "SequenceConfig": "config",
     "SequenceLM": "language_model",
     "StateCache": "cache",

@@ -14,6 +14,7 @@ from seqmem.mixers import get_mixer
 from seqmem.mixers._shared import ShortConv
 from seqmem.mixers.state import State
 from seqmem.models.config import SequenceConfig
+from seqmem.models.fan import FANMLP
 
 
 class SwiGLU(nn.Module):
@@ -56,7 +57,8 @@ class Block(GradientCheckpointingLayer):
         wanted = config.short_conv if not getattr(self.mixer, "convolves", False) else 0
         self.conv = ShortConv(config.width, wanted, bias=True, owner="SequenceLM") if wanted else None
         self.mlp_norm = nn.RMSNorm(config.width, eps=config.norm_eps) if config.mlp_width else None
-        self.mlp = SwiGLU(config.width, config.mlp_width, len(config.layers)) if config.mlp_width else None
+        make = FANMLP if config.mlp == "fan" else SwiGLU
+        self.mlp = make(config.width, config.mlp_width, len(config.layers)) if config.mlp_width else None
 
     def forward(
         self, x: Tensor, state: State = None, mask: Tensor | None = None, reset: Tensor | None = None

@@ -14,6 +14,7 @@ from seqmem.errors import InputError, did_you_mean
 from seqmem.mixers import MIXERS
 
 LayerSpec = str | dict[str, Any]
+MLPS = ("swiglu", "fan")
 
 
 class SequenceConfig(PreTrainedConfig):
@@ -22,7 +23,8 @@ class SequenceConfig(PreTrainedConfig):
     layers: one item per layer, bottom first: a mixer's name, ``"package.module:ClassName"``, or ``{"name": ...,
     **options}``, the options being keyword arguments of the mixer's constructor. mixer_options: ``{name: options}`` for
     every layer of that name; it is merged into ``layers``, where a layer's own options win. mlp_width: hidden units of
-    the SwiGLU after each mixer; None: 8/3 of the width, to the nearest multiple of 8; 0: no MLP. short_conv: positions
+    the MLP after each mixer; None: 8/3 of the width, to the nearest multiple of 8; 0: no MLP. mlp: "swiglu", or "fan"
+    for a Fourier analysis layer in front of a linear one (:class:`seqmem.models.fan.FANLayer`). short_conv: positions
     that a causal depthwise convolution in front of a mixer sees, so that none has to learn to look a few tokens back; a
     mixer that begins with such a convolution itself (``convolves = True``) gets no second one; 0: none. tie_embeddings:
     the head is the transposed embedding. initializer_range: standard deviation of the embedding and of an untied head;
@@ -53,6 +55,7 @@ class SequenceConfig(PreTrainedConfig):
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
     pad_token_id: int | None = None
+    mlp: str = "swiglu"
 
     def __init__(
         self,
@@ -69,6 +72,7 @@ class SequenceConfig(PreTrainedConfig):
         bos_token_id: int | None = None,
         eos_token_id: int | list[int] | None = None,
         pad_token_id: int | None = None,
+        mlp: str = "swiglu",
         **kwargs: Any,
     ) -> None:
         # transformers' own names for the same things arrive here when a config is rebuilt from its dictionary or by a
@@ -81,6 +85,9 @@ class SequenceConfig(PreTrainedConfig):
         self.width = _whole("width", width, least=1)
         self.layers = _layer_specs(layers, mixer_options or {})
         self.mlp_width = max(8, 8 * round(width / 3)) if mlp_width is None else _whole("mlp_width", mlp_width, least=0)
+        if mlp not in MLPS:
+            raise InputError(f"mlp is {mlp!r}, expected one of {', '.join(MLPS)}; mlp_width=0 leaves it out")
+        self.mlp = mlp
         self.short_conv = _whole("short_conv", short_conv, least=0)
         self.norm_eps = _positive("norm_eps", norm_eps)
         self.tie_embeddings = bool(tie_embeddings)
