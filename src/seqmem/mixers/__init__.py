@@ -73,6 +73,18 @@ MIXERS: dict[str, MixerEntry] = _rows(
      "You Only Scan Once (2024), arXiv 2405.21022"),
     ("lssl", "LSSL", "state space with a HiPPO matrix per channel", "constant",
      "Combining Recurrent, Convolutional, and Continuous-time Models with LSSLs (2021), arXiv 2110.13985"),
+    ("grouped_query_attention", "GroupedQueryAttention", "attention whose heads share keys and values", "linear",
+     "GQA (2023), arXiv 2305.13245"),
+    ("alibi_attention", "AlibiAttention", "softmax attention with a penalty on distance", "linear",
+     "Train Short, Test Long (2021), arXiv 2108.12409"),
+    ("sink_attention", "SinkAttention", "softmax attention over a window and the first tokens", "constant",
+     "Efficient Streaming Language Models with Attention Sinks (2023), arXiv 2309.17453"),
+    ("transformer_xl", "TransformerXLAttention", "softmax attention over a cache with relative positions", "constant",
+     "Transformer-XL (2019), arXiv 1901.02860"),
+    ("hopfield", "Hopfield", "retrieval from a modern Hopfield memory of what was read", "linear",
+     "Hopfield Networks is All You Need (2020), arXiv 2008.02217"),
+    ("dual_attention", "DualAttention", "sensory heads beside heads that read relations and symbols", "linear",
+     "Disentangling and Integrating Relational and Sensory Information (2024), arXiv 2405.16727"),
 )  # fmt: skip
 
 
