@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import ClassVar, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ class RWKVBlock(nn.Module):
         self.channel = RWKVChannelMix(width, expand=expand, layer=layer, depth=depth, views=views)
 
     def initial_state(self, rows: int) -> RWKVBlockState:
+        """Nothing read, in so many rows."""
         return RWKVBlockState(self.time.initial_state(rows), self.channel.initial_state(rows))
 
     def forward(
@@ -73,7 +74,8 @@ class TemporalPerspectives(Mixer):
 
     def initial_state(self, batch_size: int) -> tuple[RWKVBlockState, ...]:
         """Nothing read, in any perspective."""
-        return tuple(self._grouped(block.initial_state(batch_size * self.perspectives)) for block in self.blocks)
+        blocks = cast("Iterable[RWKVBlock]", self.blocks)
+        return tuple(self._grouped(block.initial_state(batch_size * self.perspectives)) for block in blocks)
 
     def forward(
         self,
