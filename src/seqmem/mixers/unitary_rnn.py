@@ -11,6 +11,7 @@ from seqmem.errors import InputError
 from seqmem.mixers._shared import at_padding, resume
 from seqmem.mixers._stepwise import Memory, step_by_step
 from seqmem.mixers.base import Mixer
+from seqmem.ops._inputs import computed_in
 
 WIDEST = 16  # the default size grows with the width up to here: a rotation costs size^3 at every position
 
@@ -79,13 +80,15 @@ class UnitaryRNN(Mixer):
             s, (last,) = step_by_step(_turn, (turns,), state, empty, None, reset)
         else:
             with torch.autocast(x.device.type, enabled=False):
-                s = _prefix_products(turns, state.vector, self.initial_state(x.shape[0]).vector, reset)
+                begin = self.initial_state(x.shape[0]).vector
+                s = _prefix_products(turns, state.vector.to(turns.dtype), begin.to(turns.dtype), reset)
             last = s[:, -1].clone()
-        return self.out(s), UnitaryRNNState(last)
+        return self.out(s.to(self.out.weight.dtype)), UnitaryRNNState(last)
 
     def rotations(self, x: Tensor, *, mask: Tensor | None = None) -> Tensor:
-        """Q(x) for x (batch, time, width): (batch, time, size, size), the identity at padding."""
-        angles = at_padding(self.angles(at_padding(x, mask, 0)), mask, 0).to(self.out.weight.dtype)
+        """Q(x) for x (batch, time, width): (batch, time, size, size), the identity at padding; in float32 at least."""
+        dtype = computed_in(self.out.weight.dtype)  # a rotation is none in half precision
+        angles = at_padding(self.angles(at_padding(x, mask, 0)), mask, 0).to(dtype)
         upper = angles.new_zeros(*x.shape[:2], self.size * self.size).index_copy(2, self.place, angles)
         a = upper.unflatten(-1, (self.size, self.size))
         with torch.autocast(x.device.type, enabled=False):
