@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqmem.ops import _buffers
+
 
 def array(x: Tensor) -> Any:
     """The same memory as a NumPy array (a copy when ``x`` is not contiguous). Real and imaginary
@@ -29,7 +31,7 @@ def optional(x: Tensor | None, like: Tensor) -> Any:
 
 def empty(*like: Tensor) -> tuple[Tensor, ...]:
     """Contiguous tensors to be filled, of the shapes and dtypes of those given."""
-    return tuple(torch.empty_like(x, memory_format=torch.contiguous_format) for x in like)
+    return tuple(_buffers.like(x) for x in like)
 
 
 def refuse_vmap(op: str) -> Callable[..., Any]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seqmem.ops._arrays import array, empty, refuse_vmap
-from seqmem.ops._cells import flags_by_time, padding_by_time
+from seqmem.ops._cells import PIECE, beginning, by_time, many_empty, pieces, states_before
 from seqmem.ops._launch import jit, run_serially
 from seqmem.ops._math import sigmoid, tanh
 
@@ -86,80 +86,93 @@ def scan(
     reset_gate: bool,
     mask: Tensor | None,
     reset: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """(h, final state, the gates' activations, the state before every step, U_n h + bias)."""
+) -> tuple[Tensor, Tensor]:
+    """(h, final state)."""
     batch, time, hidden = x.shape[0], x.shape[1], weight.shape[1]
-    gates = x.transpose(0, 1).clone(memory_format=torch.contiguous_format)
-    y = x.new_empty(time, batch, hidden)
-    before, inner, recurrent = x.new_empty(time + 1, batch, hidden), torch.empty_like(y), x.new_empty(batch, 3 * hidden)
-    before[0] = h0 if reset is None else h0.masked_fill(reset[:, :1], 0)
-    added = array(x.new_zeros(hidden) if bias is None else bias)
-    fixed = (array(gates), added, reset_gate, recurrent.numpy(), array(before), array(inner))
-    flags, turned = (padding_by_time(mask), flags_by_time(reset), array(y)), weight.detach().mT
-    for state, t in zip(before.unbind(), range(time), strict=False):
-        torch.mm(state, turned, out=recurrent)
-        run_serially(make_forward, *fixed, *flags, t)
-    return y.transpose(0, 1), before[-1].clone(), gates, before, inner
+    longest = min(time, PIECE)
+    (y,) = many_empty(x, (batch, time, hidden))
+    gates, recurrent = many_empty(x, (longest, batch, 3 * hidden), (batch, 3 * hidden))
+    out, inner, before = many_empty(x, *[(longest, batch, hidden)] * 2, (longest + 1, batch, hidden))
+    before[0] = beginning(h0, reset)
+    fixed = (array(gates), _bias(bias, h0), reset_gate, array(recurrent), array(before), array(inner))
+    turned = weight.detach().mT
+    for piece in pieces(time, mask, reset):
+        by_time(gates, x, piece)
+        for state, t in zip(before.unbind(), range(piece.size), strict=False):
+            torch.mm(state, turned, out=recurrent)
+            run_serially(make_forward, *fixed, piece.padding, piece.reset, array(out), t)
+        y[:, piece.start : piece.stop] = out[: piece.size].transpose(0, 1)
+        before[0] = before[piece.size]
+    return y, before[0].clone()
 
 
 @torch.library.custom_op("seqmem::gru_backward", mutates_args=())
 def scan_backward(
+    x: Tensor,
     weight: Tensor,
+    h0: Tensor,
+    bias: Tensor | None,
     reset_gate: bool,
     mask: Tensor | None,
     reset: Tensor | None,
-    gates: Tensor,
-    before: Tensor,
-    inner: Tensor,
+    y: Tensor,
     dy: Tensor | None,
     dh: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The gradients of x, weight, h0 and bias."""
-    time, batch, hidden = inner.shape
-    dy = torch.zeros_like(inner) if dy is None else dy.transpose(0, 1).contiguous()
-    dh = inner.new_zeros(batch, hidden) if dh is None else dh.clone().contiguous()
-    dgates, drecurrent = empty(gates, gates)
-    through = torch.empty_like(dh)
-    known = (array(gates), reset_gate, array(before), array(inner), padding_by_time(mask), flags_by_time(reset))
-    buffers = (array(dy), dh.numpy(), dgates.numpy(), drecurrent.numpy(), through.numpy())
-    each = drecurrent.unbind()
-    for t in range(time - 1, -1, -1):
-        run_serially(make_backward, *known, *buffers, t)
-        torch.addmm(through, each[t], weight, out=dh)
-    if reset is not None:
-        dh = dh.masked_fill(reset[:, :1], 0)
-    dweight = drecurrent.flatten(0, 1).mT @ before[:-1].flatten(0, 1)
-    return dgates.transpose(0, 1), dweight, dh, drecurrent[..., 2 * hidden :].sum((0, 1))
+    batch, time, hidden = y.shape
+    longest = min(time, PIECE)
+    dh = torch.zeros_like(h0) if dh is None else dh.clone().contiguous()
+    (dx,) = many_empty(x, tuple(x.shape))
+    dweight, dbias = torch.zeros(weight.shape, dtype=weight.dtype), y.new_zeros(hidden)
+    gates, recurrent, dgates, drecurrent = many_empty(y, *[(longest, batch, 3 * hidden)] * 4)
+    out, inner, dout = many_empty(y, *[(longest, batch, hidden)] * 3)
+    before, through = many_empty(y, (longest + 1, batch, hidden), (batch, hidden))
+    turned, added = weight.detach().mT, _bias(bias, h0)
+    buffers = [array(d) for d in (dout, dh, dgates, drecurrent, through)]
+    for piece in reversed(pieces(time, mask, reset)):
+        states = states_before(piece, h0, y, reset, before).flatten(0, 1)
+        by_time(gates, x, piece)
+        torch.mm(states, turned, out=recurrent[: piece.size].flatten(0, 1))
+        for t, product in zip(range(piece.size), array(recurrent), strict=False):
+            run_serially(make_forward, array(gates), added, reset_gate, product, array(before), array(inner),
+                         piece.padding, piece.reset, array(out), t)  # fmt: skip
+        by_time(dout, dy, piece)
+        for t, back in reversed(list(enumerate(drecurrent[: piece.size].unbind()))):
+            run_serially(make_backward, array(gates), reset_gate, array(before), array(inner), piece.padding,
+                         piece.reset, *buffers, t)  # fmt: skip
+            torch.addmm(through, back, weight, out=dh)
+        dx[:, piece.start : piece.stop] = dgates[: piece.size].transpose(0, 1)
+        whole = drecurrent[: piece.size].flatten(0, 1)
+        dweight.addmm_(whole.mT, states)
+        dbias += whole[:, 2 * hidden :].sum(0)
+    return dx, dweight, beginning(dh, reset), dbias
+
+
+def _bias(bias: Tensor | None, like: Tensor) -> Any:
+    return array(like.new_zeros(like.shape[-1]) if bias is None else bias)
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    _, weight, _, bias, ctx.reset_gate, mask, reset = inputs
-    ctx.has_bias = bias is not None
-    ctx.save_for_backward(weight, mask, reset, *output[2:])
+    x, weight, h0, bias, ctx.reset_gate, mask, reset = inputs
+    ctx.save_for_backward(x, weight, h0, bias, mask, reset, output[0])
     ctx.set_materialize_grads(False)
-    ctx.mark_non_differentiable(*output[2:])
 
 
-def _gradient(ctx: Any, dy: Tensor | None, dh: Tensor | None, *_: Any) -> tuple[Any, ...]:
-    weight, mask, reset, *saved = ctx.saved_tensors
-    dx, dweight, dh0, dbias = scan_backward(weight, ctx.reset_gate, mask, reset, *saved, dy, dh)
-    return dx, dweight, dh0, dbias if ctx.has_bias else None, None, None, None
+def _gradient(ctx: Any, dy: Tensor | None, dh: Tensor | None) -> tuple[Any, ...]:
+    x, weight, h0, bias, mask, reset, y = ctx.saved_tensors
+    dx, dweight, dh0, dbias = scan_backward(x, weight, h0, bias, ctx.reset_gate, mask, reset, y, dy, dh)
+    return dx, dweight, dh0, None if bias is None else dbias, None, None, None
 
 
 @scan.register_fake
 def _(x: Tensor, weight: Tensor, h0: Tensor, *_: Any) -> tuple[Tensor, ...]:
-    batch, time, hidden = x.shape[0], x.shape[1], weight.shape[1]
-    y = x.new_empty(time, batch, hidden)
-    over = x.new_empty(time + 1, batch, hidden)
-    return y.transpose(0, 1), *empty(h0), x.new_empty(time, *x.shape[::2]), over, torch.empty_like(y)
+    return x.new_empty(*x.shape[:2], weight.shape[1]), *empty(h0)
 
 
 @scan_backward.register_fake
-def _(
-    weight: Tensor, reset_gate: bool, mask: Any, reset: Any, gates: Tensor, before: Tensor, *_: Any
-) -> tuple[Tensor, ...]:
-    like = before[0]
-    return gates.new_empty(gates.shape).transpose(0, 1), *empty(weight, like), like.new_empty(like.shape[-1])
+def _(x: Tensor, weight: Tensor, h0: Tensor, *_: Any) -> tuple[Tensor, ...]:
+    return *empty(x, weight, h0), h0.new_empty(h0.shape[-1])
 
 
 scan.register_autograd(_gradient, setup_context=_remember)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from seqmem.ops._arrays import array, empty, refuse_vmap
-from seqmem.ops._cells import flags_by_time, padding_by_time
+from seqmem.ops._cells import PIECE, beginning, by_time, many_empty, pieces, states_before
 from seqmem.ops._launch import jit, run_serially
 from seqmem.ops._math import sigmoid, tanh
 
@@ -102,71 +102,85 @@ def scan(
     switches: list[float],
     mask: Tensor | None,
     reset: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """(h, final hidden, final cell, the gates' activations, and hidden and cell before every step)."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(h, final hidden, final cell, the cell that every piece starts from)."""
     batch, time, hidden = x.shape[0], x.shape[1], weight.shape[1]
-    gates = x.transpose(0, 1).clone(memory_format=torch.contiguous_format)
-    y = x.new_empty(time, batch, hidden)
-    before_h, before_c = x.new_empty(time + 1, batch, hidden), x.new_empty(time + 1, batch, hidden)
-    first = torch.zeros_like(h0, dtype=torch.bool) if reset is None else reset[:, :1].expand_as(h0)
-    before_h[0], before_c[0] = h0.masked_fill(first, 0), c0.masked_fill(first, 0)
+    parts, longest = pieces(time, mask, reset), min(time, PIECE)
+    y, begun = many_empty(x, (batch, time, hidden), (len(parts), batch, hidden))
+    gates, out = many_empty(x, (longest, batch, 4 * hidden), (longest, batch, hidden))
+    before_h, before_c = many_empty(x, *[(longest + 1, batch, hidden)] * 2)
+    before_h[0], before_c[0] = beginning(h0, reset), beginning(c0, reset)
     turned, on = weight.detach().mT, array(x.new_tensor(switches))
     fixed = (array(gates), array(_peepholes(peephole, h0)), on, array(before_h), array(before_c))
-    flags = (padding_by_time(mask), flags_by_time(reset), array(y))
-    for gate, hidden_before, t in zip(gates.unbind(), before_h.unbind(), range(time), strict=False):
-        gate.addmm_(hidden_before, turned)
-        run_serially(make_forward, *fixed, *flags, t)
-    return y.transpose(0, 1), before_h[-1].clone(), before_c[-1].clone(), gates, before_h, before_c
+    for piece in parts:
+        begun[piece.number] = before_c[0]
+        each = by_time(gates, x, piece).unbind()
+        for gate, hidden_before, t in zip(each, before_h.unbind(), range(piece.size), strict=False):
+            gate.addmm_(hidden_before, turned)
+            run_serially(make_forward, *fixed, piece.padding, piece.reset, array(out), t)
+        y[:, piece.start : piece.stop] = out[: piece.size].transpose(0, 1)
+        before_h[0], before_c[0] = before_h[piece.size], before_c[piece.size]
+    return y, before_h[0].clone(), before_c[0].clone(), begun
 
 
 @torch.library.custom_op("seqmem::lstm_backward", mutates_args=())
 def scan_backward(
+    x: Tensor,
     weight: Tensor,
+    h0: Tensor,
     peephole: Tensor | None,
     switches: list[float],
     mask: Tensor | None,
     reset: Tensor | None,
-    gates: Tensor,
-    before_h: Tensor,
-    before_c: Tensor,
+    y: Tensor,
+    begun: Tensor,
     dy: Tensor | None,
     dh: Tensor | None,
     dc: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradients of x, weight, h0, c0 and the peepholes."""
-    time, batch, hidden = before_h.shape[0] - 1, before_h.shape[1], before_h.shape[2]
-    like = before_h[0]
-    dy = like.new_zeros(time, batch, hidden) if dy is None else dy.transpose(0, 1).contiguous()
-    dh, dc = (torch.zeros_like(like) if d is None else d.clone().contiguous() for d in (dh, dc))
-    (dgates,) = empty(gates)
-    through, cells, on = torch.empty_like(like), like.new_empty(time, batch, hidden), array(like.new_tensor(switches))
-    known = (array(gates), array(_peepholes(peephole, like)), on, array(before_c))
-    flags = (padding_by_time(mask), flags_by_time(reset), array(dy))
-    buffers = (dh.numpy(), dc.numpy(), dgates.numpy(), through.numpy(), cells.numpy())
-    each = dgates.unbind()
-    for t in range(time - 1, -1, -1):
-        run_serially(make_backward, *known, *flags, *buffers, t)
-        torch.addmm(through, each[t], weight, out=dh)
-    if reset is not None:
-        dh, dc = dh.masked_fill(reset[:, :1], 0), dc.masked_fill(reset[:, :1], 0)
-    dweight = dgates.flatten(0, 1).mT @ before_h[:-1].flatten(0, 1)
-    di, df, _, do = dgates.chunk(4, -1)
-    dpeephole = torch.stack(
-        [(di * before_c[:-1]).sum((0, 1)), (df * before_c[:-1]).sum((0, 1)), (do * cells).sum((0, 1))]
-    )
-    return dgates.transpose(0, 1), dweight, dh, dc, dpeephole
+    batch, time, hidden = y.shape
+    parts, longest = pieces(time, mask, reset), min(time, PIECE)
+    dh, dc = (torch.zeros_like(h0) if d is None else d.clone().contiguous() for d in (dh, dc))
+    (dx,) = many_empty(x, tuple(x.shape))
+    dweight, dpeephole = torch.zeros(weight.shape, dtype=weight.dtype), y.new_zeros(3, hidden)
+    gates, dgates = many_empty(y, *[(longest, batch, 4 * hidden)] * 2)
+    out, cells, dout = many_empty(y, *[(longest, batch, hidden)] * 3)
+    before_h, before_c, through = many_empty(y, *[(longest + 1, batch, hidden)] * 2, (batch, hidden))
+    turned, on = weight.detach().mT, array(y.new_tensor(switches))
+    known = (array(gates), array(_peepholes(peephole, h0)), on)
+    buffers = [array(d) for d in (dout, dh, dc, dgates, through, cells)]
+    for piece in reversed(parts):
+        before = states_before(piece, h0, y, reset, before_h).flatten(0, 1)
+        by_time(gates, x, piece).flatten(0, 1).addmm_(before, turned)
+        before_c[0] = begun[piece.number]
+        for t in range(piece.size):
+            run_serially(make_forward, *known, array(before_h), array(before_c), piece.padding, piece.reset,
+                         array(out), t)  # fmt: skip
+        by_time(dout, dy, piece)
+        for t, dgate in reversed(list(enumerate(dgates[: piece.size].unbind()))):
+            run_serially(make_backward, *known, array(before_c), piece.padding, piece.reset, *buffers, t)
+            torch.addmm(through, dgate, weight, out=dh)
+        back, cell = dgates[: piece.size], before_c[: piece.size]
+        dx[:, piece.start : piece.stop] = back.transpose(0, 1)
+        dweight.addmm_(back.flatten(0, 1).mT, before)
+        if peephole is not None:
+            di, df, _, do = back.chunk(4, -1)
+            for total, gradient, seen in zip(dpeephole, (di, df, do), (cell, cell, cells[: piece.size]), strict=True):
+                total += (gradient * seen).sum((0, 1))
+    return dx, dweight, beginning(dh, reset), beginning(dc, reset), dpeephole
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    _, weight, _, _, peephole, ctx.switches, mask, reset = inputs
-    ctx.save_for_backward(weight, peephole, mask, reset, *output[3:])
+    x, weight, h0, _, peephole, ctx.switches, mask, reset = inputs
+    ctx.save_for_backward(x, weight, h0, peephole, mask, reset, output[0], output[3])
     ctx.set_materialize_grads(False)
-    ctx.mark_non_differentiable(*output[3:])
+    ctx.mark_non_differentiable(output[3])
 
 
 def _gradient(ctx: Any, dy: Tensor | None, dh: Tensor | None, dc: Tensor | None, *_: Any) -> tuple[Any, ...]:
-    weight, peephole, mask, reset, *saved = ctx.saved_tensors
-    given = (weight, peephole, ctx.switches, mask, reset, *saved, dy, dh, dc)
+    x, weight, h0, peephole, mask, reset, y, begun = ctx.saved_tensors
+    given = (x, weight, h0, peephole, ctx.switches, mask, reset, y, begun, dy, dh, dc)
     dx, dweight, dh0, dc0, dpeephole = scan_backward(*given)
     return dx, dweight, dh0, dc0, None if peephole is None else dpeephole, None, None, None
 
@@ -174,17 +188,13 @@ def _gradient(ctx: Any, dy: Tensor | None, dh: Tensor | None, dc: Tensor | None,
 @scan.register_fake
 def _(x: Tensor, weight: Tensor, h0: Tensor, c0: Tensor, *_: Any) -> tuple[Tensor, ...]:
     batch, time, hidden = x.shape[0], x.shape[1], weight.shape[1]
-    over = x.new_empty(time + 1, batch, hidden)
-    y = x.new_empty(time, batch, hidden).transpose(0, 1)
-    return y, *empty(h0, c0), x.new_empty(time, *x.shape[::2]), over, torch.empty_like(over)
+    begun = x.new_empty((time + PIECE - 1) // PIECE, batch, hidden)
+    return x.new_empty(batch, time, hidden), *empty(h0, c0), begun
 
 
 @scan_backward.register_fake
-def _(
-    weight: Tensor, peephole: Any, switches: Any, mask: Any, reset: Any, gates: Tensor, before_h: Tensor, *_: Any
-) -> tuple[Tensor, ...]:
-    like = before_h[0]
-    return gates.new_empty(gates.shape).transpose(0, 1), *empty(weight, like, like), like.new_empty(3, like.shape[-1])
+def _(x: Tensor, weight: Tensor, h0: Tensor, *_: Any) -> tuple[Tensor, ...]:
+    return *empty(x, weight, h0, h0), h0.new_empty(3, h0.shape[-1])
 
 
 scan.register_autograd(_gradient, setup_context=_remember)

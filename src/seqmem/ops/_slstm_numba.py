@@ -16,7 +16,7 @@ from numba import njit
 from torch import Tensor
 
 from seqmem.ops._arrays import array, empty, refuse_vmap
-from seqmem.ops._cells import flags_by_time, padding_by_time
+from seqmem.ops._cells import PIECE, beginning, by_time, many_empty, pieces, states_before
 from seqmem.ops._launch import jit, run_serially
 from seqmem.ops._math import sigmoid, tanh, weight
 
@@ -119,86 +119,107 @@ def scan(
     exponential: bool,
     mask: Tensor | None,
     reset: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """(h, the final h, c, n and m, the gates' inputs, and h, c, n and m before every step)."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """(h, the final h, c, n and m, and (3, pieces, batch, heads, head) the c, n and m that every piece starts from)."""
     batch, time, heads, _, head = x.shape
-    gates = x.transpose(0, 1).clone(memory_format=torch.contiguous_format)
-    y, recurrent = x.new_empty(time, batch, heads, head), x.new_empty(heads, batch, 4 * head)
-    before = []
-    for start, nothing in ((h0, 0.0), (c0, 0.0), (n0, 0.0), (m0, -torch.inf)):
-        states = x.new_empty(time + 1, batch, heads, head)
-        states[0] = start if reset is None else start.masked_fill(reset[:, :1, None], nothing)
-        before.append(states)
-    fixed = (array(gates), recurrent.numpy(), exponential, *[array(states) for states in before])
-    flags, turned = (padding_by_time(mask), flags_by_time(reset), array(y)), weight.detach().mT
-    for h, t in zip(before[0].unbind(), range(time), strict=False):
-        torch.bmm(h.transpose(0, 1), turned, out=recurrent)
-        run_serially(make_forward, *fixed, *flags, t)
-    h, c, n, m = before
-    return y.transpose(0, 1), h[-1].clone(), c[-1].clone(), n[-1].clone(), m[-1].clone(), gates, h, c, n, m
+    parts, longest = pieces(time, mask, reset), min(time, PIECE)
+    y, begun = many_empty(x, (batch, time, heads, head), (3, len(parts), batch, heads, head))
+    gates, recurrent = many_empty(x, (longest, batch, heads, 4, head), (heads, batch, 4 * head))
+    out, *before = many_empty(x, (longest, batch, heads, head), *[(longest + 1, batch, heads, head)] * 4)
+    for states, start, nothing in zip(before, (h0, c0, n0, m0), (0.0, 0.0, 0.0, -torch.inf), strict=True):
+        states[0] = beginning(start, reset, nothing)
+    fixed = (array(gates), array(recurrent), exponential, *[array(states) for states in before])
+    turned = weight.detach().mT
+    for piece in parts:
+        for states, kept in zip(before[1:], begun, strict=True):
+            kept[piece.number] = states[0]
+        by_time(gates, x, piece)
+        for h, t in zip(before[0].unbind(), range(piece.size), strict=False):
+            torch.bmm(h.transpose(0, 1), turned, out=recurrent)
+            run_serially(make_forward, *fixed, piece.padding, piece.reset, array(out), t)
+        y[:, piece.start : piece.stop] = out[: piece.size].transpose(0, 1)
+        for states in before:
+            states[0] = states[piece.size]
+    return y, *(states[0].clone() for states in before), begun  # type: ignore[return-value]
 
 
 @torch.library.custom_op("seqmem::slstm_backward", mutates_args=())
 def scan_backward(
+    x: Tensor,
     weight: Tensor,
+    h0: Tensor,
     exponential: bool,
     mask: Tensor | None,
     reset: Tensor | None,
-    gates: Tensor,
-    h: Tensor,
-    c: Tensor,
-    n: Tensor,
-    m: Tensor,
+    y: Tensor,
+    last: list[Tensor],
+    begun: Tensor,
     dy: Tensor | None,
     dh: Tensor | None,
     dc: Tensor | None,
     dn: Tensor | None,
     dm: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of x, weight, h0, c0, n0 and m0."""
-    time, batch, heads, head = h.shape[0] - 1, *h.shape[1:]
-    dy = h.new_zeros(time, batch, heads, head) if dy is None else dy.transpose(0, 1).contiguous()
-    dh, dc, dn, dm = (torch.zeros_like(h[0]) if d is None else d.clone().contiguous() for d in (dh, dc, dn, dm))
-    rest = (dm - c[-1] * dc - n[-1] * dn).contiguous()
+    """The gradients of x, weight, h0, c0, n0 and m0. last: the final c and n."""
+    batch, time, heads, head = y.shape
+    longest = min(time, PIECE)
+    dh, dc, dn, dm = (torch.zeros_like(h0) if d is None else d.clone().contiguous() for d in (dh, dc, dn, dm))
+    rest = (dm - last[0] * dc - last[1] * dn).contiguous()
     dh = dh.transpose(0, 1).contiguous()  # (heads, batch, head)
-    dgates, through = h.new_empty(time, heads, batch, 4 * head), torch.empty_like(dh)
-    known = (array(gates), exponential, array(c), array(n), array(m), padding_by_time(mask), flags_by_time(reset))
-    buffers = [array(d) for d in (dy, dh, dc, dn, rest, dgates, through)]
-    each = dgates.unbind()
-    for t in range(time - 1, -1, -1):
-        run_serially(make_backward, *known, *buffers, t)
-        torch.baddbmm(through, each[t], weight, out=dh)
-    dh0, dm0 = dh.transpose(0, 1), rest + c[0] * dc + n[0] * dn
-    if reset is not None:
-        dh0, dc, dn, dm0 = (d.masked_fill(reset[:, :1, None], 0) for d in (dh0, dc, dn, dm0))
-    dweight = torch.einsum("thbo,tbhi->hoi", dgates, h[:-1])
-    dx = dgates.unflatten(-1, (4, head)).permute(2, 0, 1, 3, 4).contiguous()
+    (dx,) = many_empty(x, tuple(x.shape))
+    dweight = torch.zeros(weight.shape, dtype=weight.dtype)
+    gates, dgates, through = many_empty(
+        x, (longest, batch, heads, 4, head), (longest, heads, batch, 4 * head), (heads, batch, head)
+    )
+    out, dout, *before = many_empty(y, *[(longest, batch, heads, head)] * 2, *[(longest + 1, batch, heads, head)] * 4)
+    turned, memory = weight.detach().mT, [array(states) for states in before]
+    buffers = [array(d) for d in (dout, dh, dc, dn, rest, dgates, through)]
+    for piece in reversed(pieces(time, mask, reset)):
+        states = states_before(piece, h0, y, reset, before[0]).permute(2, 0, 1, 3).flatten(1, 2)  # (heads, -1, head)
+        products = (states @ turned).unflatten(1, (piece.size, batch)).transpose(0, 1).contiguous()
+        by_time(gates, x, piece)
+        for part, kept in zip(before[1:], begun, strict=True):
+            part[0] = kept[piece.number]
+        for t, product in enumerate(array(products)):
+            run_serially(make_forward, array(gates), product, exponential, *memory, piece.padding, piece.reset,
+                         array(out), t)  # fmt: skip
+        by_time(dout, dy, piece)
+        for t, dgate in reversed(list(enumerate(dgates[: piece.size].unbind()))):
+            run_serially(make_backward, array(gates), exponential, *memory[1:], piece.padding, piece.reset, *buffers,
+                         t)  # fmt: skip
+            torch.baddbmm(through, dgate, weight, out=dh)
+        back = dgates[: piece.size]
+        dx[:, piece.start : piece.stop] = back.unflatten(-1, (4, head)).permute(2, 0, 1, 3, 4)
+        dweight.baddbmm_(back.permute(1, 3, 0, 2).flatten(2), states)
+    dh0, dm0 = dh.transpose(0, 1), rest + before[1][0] * dc + before[2][0] * dn
+    dh0, dc, dn, dm0 = (beginning(d, reset) for d in (dh0, dc, dn, dm0))
     return dx, dweight, dh0.contiguous(), dc, dn, dm0
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.exponential = inputs[6]
-    ctx.save_for_backward(inputs[1], inputs[7], inputs[8], *output[5:])
+    x, weight, h0, _, _, _, ctx.exponential, mask, reset = inputs
+    y, _, c, n, _, begun = output
+    ctx.save_for_backward(x, weight, h0, mask, reset, y, c, n, begun)
     ctx.set_materialize_grads(False)
-    ctx.mark_non_differentiable(*output[5:])
+    ctx.mark_non_differentiable(begun)
 
 
 def _gradient(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
-    weight, mask, reset, *saved = ctx.saved_tensors
-    return *scan_backward(weight, ctx.exponential, mask, reset, *saved, *gradients[:5]), None, None, None
+    x, weight, h0, mask, reset, y, c, n, begun = ctx.saved_tensors
+    found = scan_backward(x, weight, h0, ctx.exponential, mask, reset, y, [c, n], begun, *gradients[:5])
+    return *found, None, None, None
 
 
 @scan.register_fake
 def _(x: Tensor, weight: Tensor, h0: Tensor, c0: Tensor, n0: Tensor, m0: Tensor, *_: Any) -> tuple[Tensor, ...]:
     batch, time, heads, head = *x.shape[:3], x.shape[4]
-    y = x.new_empty(time, batch, heads, head).transpose(0, 1)
-    over = x.new_empty(4, time + 1, batch, heads, head).unbind()
-    return y, *empty(h0, c0, n0, m0), x.new_empty(time, batch, heads, 4, head), *(part.clone() for part in over)
+    begun = x.new_empty(3, (time + PIECE - 1) // PIECE, batch, heads, head)
+    return x.new_empty(batch, time, heads, head), *empty(h0, c0, n0, m0), begun
 
 
 @scan_backward.register_fake
-def _(weight: Tensor, exponential: Any, mask: Any, reset: Any, gates: Tensor, h: Tensor, *_: Any) -> tuple[Tensor, ...]:
-    return gates.transpose(0, 1).contiguous(), *empty(weight, h[0], h[0], h[0], h[0])
+def _(x: Tensor, weight: Tensor, h0: Tensor, *_: Any) -> tuple[Tensor, ...]:
+    return empty(x, weight, h0, h0, h0, h0)
 
 
 scan.register_autograd(_gradient, setup_context=_remember)

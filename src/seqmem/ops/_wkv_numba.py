@@ -68,7 +68,7 @@ def make_forward(parallel: int) -> Callable[..., None]:
 @njit(inline="always")  # three times, each with one known set of states before: LLVM must see that to vectorise
 def step_back(k, v, g, bonus, m0, u0, w0, o, m, do, dk, dv, dg, dbonus, G, d, rest):  # type: ignore[no-untyped-def]
     zero, one = k.dtype.type(0), k.dtype.type(1)
-    for c in range(k.shape[0]):
+    for c in range(k.shape[0] - 1, -1, -1):  # addresses fall throughout: the prefetcher follows
         old, write = m0[c] + g[c], weight(k[c], m[c])
         keep = weight(old, m[c])
         now = k[c] + bonus[c]

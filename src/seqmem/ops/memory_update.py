@@ -10,12 +10,16 @@ may be followed by a layer norm with given weights, through which the gradients 
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from seqmem.errors import InputError
 from seqmem.ops._decay import decay_matrix
@@ -34,6 +38,26 @@ class MemoryState(NamedTuple):
     momentum: Weights
     anchor: Weights
     position: Tensor
+
+
+class _Read(NamedTuple):
+    """What is read: q, k, v (batch, heads, time, ...), rate, eta and alpha (batch, heads, time), and (batch, 1, time)
+    bool where a chunk begins, what is no padding, where a document begins."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    rate: Tensor
+    eta: Tensor
+    alpha: Tensor
+    starts: Tensor
+    mask: Tensor | None
+    reset: Tensor | None
+
+    def split(self, lengths: list[int]) -> Iterator[_Read]:
+        """Parts of these lengths. Their gradients are joined once; those of slices would each be as long as all."""
+        parts = [[x] * len(lengths) if x is None else x.split(lengths, 2) for x in self]
+        return itertools.starmap(_Read, zip(*parts, strict=True))
 
 
 class _Mixing(NamedTuple):
@@ -71,7 +95,9 @@ def memory_update(
     ``weights``, no momentum and a new chunk. bfloat16 and float16 are computed in float32.
     Returns (y (batch, time, heads, value) in v's dtype, state). Any cut of the sequence gives the same.
 
-    Plain PyTorch on any device: a loop over chunks, not over time. Memory and time are linear in length.
+    Plain PyTorch on any device: a loop over chunks, not over time. Time is linear in length. For the way back
+    the memory is kept once for every root of the number of chunks, and the chunks between are computed again (not under
+    torch.compile and torch.func, where all that autograd wants is kept).
     """
     if q.dim() != 4 or q.shape[1] < 1:
         raise InputError(f"memory_update: q has shape {tuple(q.shape)}, expected (batch, time >= 1, heads, key)")
@@ -115,18 +141,57 @@ def memory_update(
         t = slice(start, stop)
         if reset is not None:
             fresh = reset[:, start, None, None, None]
+    cuts, starts, position = _pieces(state.position, time, chunk, mask, reset)
+    read = _Read(q, k, v, rate, eta, alpha, starts[:, None], _rows(mask), _rows(reset))
+    lengths = [stop - start for start, stop in pairwise(cuts)]
+    each = _together(len(lengths), begin, state, read)
+    groups = [lengths[i : i + each] for i in range(0, len(lengths), each)]
+    outputs, memory = [], (*state.weights, *state.momentum, *state.anchor)
+    for part, group in zip(read.split([sum(group) for group in groups]), groups, strict=True):
+        if len(groups) > 1:
+            y, *memory = checkpoint(_pass, group, part, begin, memory, use_reentrant=False, preserve_rng_state=False)
+        else:
+            y, *memory = _pass(group, part, begin, memory)
+        outputs.append(y)
+    y, n = torch.cat(outputs, 2).transpose(1, 2), len(begin)
+    now, speed, anchor = (tuple(memory[i : i + n]) for i in range(0, 3 * n, n))
+    return y.to(out), MemoryState(now, speed, anchor, position)
+
+
+def _rows(flags: Tensor | None) -> Tensor | None:
+    """(batch, 1, time) of (batch, time): time where the sequences have it."""
+    return None if flags is None else flags[:, None]
+
+
+def _together(count: int, begin: Weights, state: MemoryState, read: _Read) -> int:
+    """How many of ``count`` pieces are kept whole for the way back. Where a gradient is asked, the memory is kept once
+    for every root of ``count`` pieces, and what lies between is computed again."""
+    given = (*begin, *state.weights, *state.momentum, *state.anchor, *(x for x in read if x is not None))
+    asked = torch.is_grad_enabled() and any(x.requires_grad for x in given)
+    transformed = torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
+    return math.isqrt(count - 1) + 1 if asked and not transformed else count
+
+
+def _pass(lengths: list[int], read: _Read, begin: Weights, memory: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Over pieces of these lengths: y (batch, heads, time, value), then the weights, momentum and anchor after them."""
+    n = len(begin)
+    now, speed, anchor = (tuple(memory[i : i + n]) for i in range(0, 3 * n, n))
+    outputs = []
+    for part in read.split(lengths):
+        if part.reset is not None:
+            fresh = part.reset[..., :1, None]
             now = tuple(torch.where(fresh, b, w) for b, w in zip(begin, now, strict=True))
             speed = tuple(s.masked_fill(fresh, 0) for s in speed)
-        new = starts[:, start, None, None, None]
+        new = part.starts[..., :1, None]
         anchor = tuple(torch.where(new, w, a) for w, a in zip(now, anchor, strict=True))
         with torch.autocast(q.device.type, enabled=False):  # rounding errors of the weights would add up
             y, now, speed = _piece(
                 q[:, :, t], k[:, :, t], v[:, :, t], rate[:, :, t], eta[:, :, t], alpha[:, :, t], now, speed, anchor,
                 None if mask is None else mask[:, t], norm,
             )  # fmt: skip
+        y, now, speed = _piece(*part[:6], now, speed, anchor, part.mask)
         outputs.append(y)
-    y = torch.cat(outputs, 2).transpose(1, 2)
-    return y.to(out), MemoryState(now, speed, anchor, position)
+    return torch.cat(outputs, 2), *now, *speed, *anchor
 
 
 def pieces_of_chunks(
@@ -166,10 +231,10 @@ def _piece(
     norm: Norm | None,
 ) -> tuple[Tensor, Weights, Weights]:
     """(y, weights, momentum) after tokens (batch, heads, time, ...) whose gradients are all taken at ``anchor``; real:
-    (batch, time) bool, False at padding, where S is not added to W."""
+    (batch, 1, time) bool, False at padding, where S is not added to W."""
     keeps, carries = torch.log1p(-alpha), eta.log()
     keep, carry = decay_matrix(keeps), decay_matrix(carries)
-    keep = keep if real is None else keep * real[:, None, None]
+    keep = keep if real is None else keep * real[:, :, None]
     # W_t = kept_t W + sum_i keep_ti S_i  and  S_i = (eta_1 ... eta_i) S + sum_j carry_ij (step of j)
     since = carries.cumsum(-1).exp()[..., None]
     mixing = _Mixing(keeps.cumsum(-1).exp()[..., None], keep @ since, keep @ carry)
