@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from seqmem.models.checkpoint import load
     from seqmem.models.config import SequenceConfig
     from seqmem.models.language_model import SequenceLM, build, parameter_count
+    from seqmem.models.memory_network import MemoryNetwork
+    from seqmem.models.memory_network_lm import MemoryNetworkLM
 
 __all__ = [
     "CharLSTM",
     "CharLSTMConfig",
+    "MemoryNetwork",
+    "MemoryNetworkLM",
     "SequenceConfig",
     "SequenceLM",
     "StateCache",
@@ -30,6 +34,8 @@ __all__ = [
 _HOME = {
     "CharLSTM": "char_lstm",
     "CharLSTMConfig": "char_lstm",
+    "MemoryNetwork": "memory_network",
+    "MemoryNetworkLM": "memory_network_lm",
     "SequenceConfig": "config",
     "SequenceLM": "language_model",
     "StateCache": "cache",
