@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -233,3 +235,12 @@ def test_bad_input_says_so(make, says: str) -> None:
         make()
     assert says in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_the_examples_of_the_documentation_run(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "memory-networks.md").read_text("utf-8")
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        exec(compile(example, "docs/memory-networks.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("john ")
