@@ -5,7 +5,7 @@ End-To-End Memory Networks (2015), arXiv 1503.08895.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -131,7 +131,8 @@ class MemoryNetwork(nn.Module):
             attention.append(p)
             o = torch.einsum("bs,bsw->bw", p, c)
             u = (self.carry(u) if self.tying == "layer" else u) + o
-        logits = self.answer(u) if self.tying == "layer" else u @ self.words[-1].weight.T
+        weight: Any = (self.answer if self.tying == "layer" else self.words[-1]).weight  # W, C^K
+        logits = u @ weight.T
         no_blank = torch.arange(logits.shape[1], device=logits.device) == BLANK
         return Reading(logits.masked_fill(no_blank, -torch.inf), torch.stack(attention, 1))
 

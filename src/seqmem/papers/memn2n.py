@@ -55,13 +55,18 @@ PAPER = Paper(
         in_part="low(three_hops - one_hop) >= 0.15",
         control="best(exchanged) <= 0.1 and best(other_story) <= 0.3",
     ),
-    limits="",
+    limits="Short stories in a small language of our own, not the twenty bAbI tasks: the paper's mean error is not "
+    "measured, nor its language models. With three hops and two facts one hop is spare; where it looks is left open, "
+    "so that there the facts need only be read in their order, and the literal statement, hop k on fact k, is judged "
+    "with two hops. Read literally of three hops it is reported beside. The learning rate is three times the paper's, "
+    "for fewer epochs; each network is trained once, where the paper keeps the best of ten. Larger stories leave a "
+    "longer plateau. The LSTM is one layer of 64, trained once too.",
     own_model="MemoryNetwork(vocabulary), fit_answers(network, sentences, question, answer) on stories of one's own: "
     "docs/memory-networks.md",
     parts=("one", "two", "hops", "three", "order", "lstm"),
     settings={
         "smoke": {"stories": 40, "sentences": 6, "test": 40, "epochs": 2, "steps": 2},
-        "laptop": {"stories": 1000, "sentences": 8, "test": 1000, "epochs": 60, "steps": 600},
+        "laptop": {"stories": 1000, "sentences": 8, "test": 1000, "epochs": 60, "steps": 400},
         "full": {"stories": 10000, "sentences": 20, "test": 10000, "epochs": 100, "steps": 10000},
     },
     seeds={"smoke": 1, "laptop": 3, "full": 5},
