@@ -59,8 +59,8 @@ PAPER = Paper(
     "measured, nor its language models. With three hops and two facts one hop is spare; where it looks is left open, "
     "so that there the facts need only be read in their order, and the literal statement, hop k on fact k, is judged "
     "with two hops. Read literally of three hops it is reported beside. The learning rate is three times the paper's, "
-    "for fewer epochs; each network is trained once, where the paper keeps the best of ten. Larger stories leave a "
-    "longer plateau. The LSTM is one layer of 64, trained once too.",
+    "for fewer epochs; each network is trained once, where the paper keeps the best of ten. In stories of 10 sentences "
+    "at the paper's rate, 60 epochs did not leave the plateau (0.37). The LSTM is one layer of 64, trained once too.",
     own_model="MemoryNetwork(vocabulary), fit_answers(network, sentences, question, answer) on stories of one's own: "
     "docs/memory-networks.md",
     parts=("one", "two", "hops", "three", "order", "lstm"),
