@@ -31,7 +31,7 @@ def vector(embedding: Tensor, words: list[int], encoding: str) -> list[float]:
     for j, word in enumerate(words, 1):
         for k in range(1, width + 1):
             weight = (1 - j / size) - k / width * (1 - 2 * j / size) if encoding == "position" else 1.0
-            x[k - 1] += weight * float(embedding[word, k - 1])
+            x[k - 1] += weight * embedding[word, k - 1].item()
     return x
 
 
@@ -57,10 +57,10 @@ def by_hand(net: MemoryNetwork, story: list[list[int]], question: list[int]) -> 
         attention.append(p)
         o = [sum(p[i] * memory(a + 1, i)[k] for i in range(len(story))) for k in range(net.width)]
         if layer:
-            u = [sum(float(net.carry.weight[k, n]) * u[n] for n in range(net.width)) for k in range(net.width)]
+            u = [sum(net.carry.weight[k, n].item() * u[n] for n in range(net.width)) for k in range(net.width)]
         u = [x + y for x, y in zip(u, o, strict=True)]
     out = net.answer.weight if layer else words[-1]
-    return [sum(float(row[k]) * u[k] for k in range(net.width)) for row in out], attention
+    return [sum(row[k].item() * u[k] for k in range(net.width)) for row in out], attention
 
 
 STORIES = torch.tensor(

@@ -23,14 +23,14 @@ class Reading(NamedTuple):
     attention: Tensor
 
 
-def position_weights(words: Tensor, width: int) -> Tensor:
+def position_weights(words: Tensor, width: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """l_kj = (1 - j/J) - (k/d) (1 - 2j/J) for the j-th of J words and the k-th of d = ``width`` units, both from 1.
 
     words: (..., word) int64, blanks after the words. Returns (..., word, width), of no meaning at blanks.
     """
     given = words != BLANK
-    j = given.cumsum(-1) / given.sum(-1, keepdim=True).clamp(min=1)  # (..., word)
-    k = torch.arange(1, width + 1, device=words.device) / width
+    j = given.cumsum(-1).to(dtype) / given.sum(-1, keepdim=True).clamp(min=1)  # (..., word)
+    k = torch.arange(1, width + 1, device=words.device, dtype=dtype) / width
     return (1 - j)[..., None] - k * (1 - 2 * j)[..., None]
 
 
@@ -116,9 +116,8 @@ class MemoryNetwork(nn.Module):
             age = age + self._blanks_after(given, age, generator)
         age = age.clamp(max=self.memory - 1)
 
-        weights = position_weights(sentences, self.width) if self.encoding == "position" else None
+        weights, asked = (self._weights(words) for words in (sentences, question))
         stored = [self._memories(index, sentences, weights, age) for index in range(len(self.words))]
-        asked = position_weights(question, self.width) if self.encoding == "position" else None
         u = _summed(self.query if self.tying == "layer" else self.words[0], question, asked)  # (batch, width)
         attention = []
         for hop in range(self.hops):
@@ -135,6 +134,11 @@ class MemoryNetwork(nn.Module):
         logits = u @ weight.T
         no_blank = torch.arange(logits.shape[1], device=logits.device) == BLANK
         return Reading(logits.masked_fill(no_blank, -torch.inf), torch.stack(attention, 1))
+
+    def _weights(self, words: Tensor) -> Tensor | None:
+        """l, where there is one."""
+        weight: Any = self.words[0].weight
+        return position_weights(words, self.width, weight.dtype) if self.encoding == "position" else None
 
     def _memories(self, index: int, sentences: Tensor, weights: Tensor | None, age: Tensor) -> Tensor:
         """Every sentence through the word and time embeddings of this index, (batch, sentence, width)."""
@@ -156,7 +160,7 @@ class MemoryNetwork(nn.Module):
 def _summed(embedding: nn.Module, words: Tensor, weights: Tensor | None) -> Tensor:
     """sum_j l_j E x_j, (..., width) of words (..., word); blanks are 0."""
     x = embedding(words)  # (..., word, width)
-    return (x if weights is None else x * weights.to(x.dtype)).sum(-2)
+    return (x if weights is None else x * weights).sum(-2)
 
 
 def _check(sentences: Tensor, question: Tensor, vocab_size: int) -> None:
