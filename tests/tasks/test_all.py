@@ -24,6 +24,8 @@ GOLDEN = {  # of 12 examples at the training length, seed 0; published results a
     "selective_copying": "0799b9cd399bb871",
     "parity": "26309d9e9774bf9a",
     "bytes": "9d337825dbe7187c",
+    "path_star": "15e79abb67d04878",
+    "stories": "a83c718721cfb851",
     "digits": "1aeec4a2253d8532",
 }
 

@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from seqmem.models.config import SequenceConfig
     from seqmem.models.fan import FANLayer, FANNet
     from seqmem.models.language_model import SequenceLM, build, parameter_count
+    from seqmem.models.memory_network import MemoryNetwork
+    from seqmem.models.memory_network_lm import MemoryNetworkLM
 
 __all__ = [
     "CharLSTM",
     "CharLSTMConfig",
     "FANLayer",
     "FANNet",
+    "MemoryNetwork",
+    "MemoryNetworkLM",
     "SequenceConfig",
     "SequenceLM",
     "StateCache",
@@ -35,6 +39,8 @@ _HOME = {
     "CharLSTMConfig": "char_lstm",
     "FANLayer": "fan",
     "FANNet": "fan",
+    "MemoryNetwork": "memory_network",
+    "MemoryNetworkLM": "memory_network_lm",
     "SequenceConfig": "config",
     "SequenceLM": "language_model",
     "StateCache": "cache",

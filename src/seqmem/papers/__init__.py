@@ -36,11 +36,13 @@ MODULES: dict[str, str] = {
     "minrnn": "seqmem.papers.minrnn",
     "retnet": "seqmem.papers.retnet",
     # models
+    "memn2n": "seqmem.papers.memn2n",
     "rmt": "seqmem.papers.rmt",
     # survey
     "rnn-critical-review": "seqmem.papers.rnn_critical_review",
     # tasks
     "mbml-piecewise": "seqmem.papers.mbml_piecewise",
+    "path-star": "seqmem.papers.path_star",
     # theory
     "assoc-memory-scaling": "seqmem.papers.assoc_memory_scaling",
     "lag-system": "seqmem.papers.lag_system",

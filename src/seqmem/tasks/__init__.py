@@ -36,6 +36,10 @@ TASKS: dict[str, TaskEntry] = _rows(
      "Neural Networks and the Chomsky Hierarchy (2022), arXiv 2207.02098"),
     ("bytes", "Bytes", "the next byte of real text: a novel inside the package, or your own file or folder",
      "Moby-Dick; or, The Whale (1851), public domain"),
+    ("path_star", "PathStar", "the path through a star to one of its ends, which arm first",
+     "The pitfalls of next-token prediction (2024), arXiv 2403.06963"),
+    ("stories", "Stories", "people walk about and carry things; a question that needs one, two or three sentences",
+     "bAbI (2015), arXiv 1502.05698, its kinds of question"),
     ("digits", "Digits", "which digit, from its 8x8 image read pixel by pixel",
      "Optical Recognition of Handwritten Digits (1998), UCI, CC BY 4.0"),
 )  # fmt: skip
