@@ -54,8 +54,8 @@ def _kind(layer: Layer) -> str:
     kind = "ours" if kind in OURS else kind
     if kind not in _CUT:
         raise InputError(
-            f"layer {layer.index} is a {kind}, whose heads cannot be removed; GPT-2's, Llama's and seqmem's own softmax "
-            "attention can, and ablate_heads silences those of any layer"
+            f"layer {layer.index} is a {kind}, whose heads cannot be removed; those of GPT-2, Llama and seqmem's own "
+            "softmax attention can, and ablate_heads silences those of any layer"
         )
     return kind
 

@@ -10,6 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from seqmem.models.aligned_seq2seq import AlignedSeq2Seq
+    from seqmem.models.alignment import Alignment
     from seqmem.models.cache import StateCache
     from seqmem.models.char_lstm import CharLSTM, CharLSTMConfig
     from seqmem.models.checkpoint import load
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from seqmem.models.language_model import SequenceLM, build, parameter_count
 
 __all__ = [
+    "AlignedSeq2Seq",
+    "Alignment",
     "CharLSTM",
     "CharLSTMConfig",
     "SequenceConfig",
@@ -28,6 +32,8 @@ __all__ = [
 ]
 
 _HOME = {
+    "AlignedSeq2Seq": "aligned_seq2seq",
+    "Alignment": "alignment",
     "CharLSTM": "char_lstm",
     "CharLSTMConfig": "char_lstm",
     "SequenceConfig": "config",
