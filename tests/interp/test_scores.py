@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from seqmem.errors import InputError
-from seqmem.interp import PROBES, attention_of, retrieval_scores, score_heads
+from seqmem.interp import PROBES, attention_of, retrieval, retrieval_scores, score_heads
 from seqmem.interp.copying import copying_scores
 from seqmem.interp.retrieval import Needle, needle_accuracy
 from seqmem.interp.scores import make_probe
@@ -140,6 +140,15 @@ def test_retrieval_of_a_planted_copier_and_of_one_that_cannot(head: str, expecte
     assert by_plan["induction"].active == (1.0 if expected else 0.0)
     assert by_plan["nothing"].score == 0
     assert 0 <= by_plan["induction"].chance < 0.3
+
+
+@pytest.mark.parametrize("name", ["llama", "mamba", "rwkv", "min_gru"])
+def test_texts_read_together_or_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, options = make(name), {"needles": [NEEDLE], "haystack": "1 2 3 4", "lengths": [9, 12]}
+    together = retrieval_scores(model, Words(), new_tokens=3, **options)
+    monkeypatch.setattr(retrieval, "TOGETHER", 1)
+    alone = retrieval_scores(model, Words(), new_tokens=3, **options)
+    assert [tuple(row) for row in together] == [pytest.approx(tuple(row), abs=1e-6) for row in alone]
 
 
 def test_needle_accuracy_of_a_planted_copier() -> None:

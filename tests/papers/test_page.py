@@ -22,6 +22,7 @@ SMALL = """() => [...document.querySelectorAll("figure svg")].filter(svg => {
 def evidence(**changes: Any) -> dict[str, Any]:
     """The published run of the Lag system with what it leaves out, and with ``changes``."""
     missing = {"setup": "S", "baseline": "B", "control": "C", "limits": "L", "problems": [], "model": None}
+    missing["tables"] = {}
     return {**published()["lag-system"], **missing, **changes}
 
 
@@ -44,6 +45,7 @@ def pages() -> dict[str, str]:
         figures=[{**figure, "values": values}],
         series={f'A "b" <i> & c against x: {i}': [{"seed": 0, "x": [1, 2], "y": [None, i]}] for i in range(15)},
         notes=["<script>alert(1)</script>"],
+        tables={"A <b> list": {"columns": ["name", "x" * 60], "rows": [["<i>", 0.123456], ["w " * 90, None]]}},
         problems=[{"part": "p", "seed": 1, "detail": "x" * 300, "bad_input": False}],
     )
     rows = [{**card, "evidence": evidence()}, {**card, "slug": "b", "evidence": None}, {**card, "evidence": hostile}]

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from seqmem.errors import InputError
-from seqmem.mixers import MIXERS
-from seqmem.theory.gradient_horizon import classic_cells, decay_per_step, gradient_horizon, taxonomy
+from seqmem.theory.gradient_horizon import classic_cells, decay_per_step, gradient_horizon
 
 
 def test_a_linear_recurrence_decays_as_its_gate() -> None:
@@ -34,9 +33,3 @@ def test_an_elman_cell_against_the_product_of_jacobians(generator) -> None:
         jacobian = torch.autograd.functional.jacobian(lambda s, t=t: step(xs[:, t : t + 1], s)[1], states[t])[0, :, 0]
         v = v @ jacobian
         torch.testing.assert_close(norms[t - 1], v.norm())
-
-
-def test_the_table_holds_every_layer() -> None:
-    rows = taxonomy(16)
-    assert [row["name"] for row in rows] == list(MIXERS)
-    assert all(row["parameters"] > 0 and row["state"] > 0 and 1985 < row["year"] < 2030 for row in rows)

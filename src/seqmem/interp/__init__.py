@@ -8,6 +8,7 @@ from seqmem.interp.attribution import attribute
 from seqmem.interp.heads import ablate_heads
 from seqmem.interp.hooks import Trace, intervene, record
 from seqmem.interp.importance import HeadImportance, head_importance, single_ablations, without_least
+from seqmem.interp.removal import remove_heads
 from seqmem.interp.retrieval import Needle, RetrievalScore, needle_accuracy, retrieval_scores
 from seqmem.interp.scores import PROBES, HeadScore, score_heads
 from seqmem.interp.sites import Site, sites
@@ -29,6 +30,7 @@ __all__ = [
     "needle_accuracy",
     "patch_state",
     "record",
+    "remove_heads",
     "retrieval_scores",
     "score_heads",
     "single_ablations",

@@ -4,6 +4,7 @@ write (A Unified Implicit Attention Formulation for Gated-Linear Recurrent Seque
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -89,8 +90,15 @@ def reduced_attention(
         stack.enter_context(eager(model))
         for _, layer, _ in sites:
             stack.callback(layer.mixer.register_forward_hook(watch(layer), with_kwargs=True).remove)
-        model(tokens)
+        last_logits(model, tokens, 1)
     return results
+
+
+def last_logits(model: Any, tokens: Tensor, count: int, **options: Any) -> Tensor:
+    """The logits at the last ``count`` positions, (batch, count, vocabulary); the head is spared the others where the
+    family lets it."""
+    keep = {"logits_to_keep": count} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+    return model(tokens, **keep, **options).logits[:, -count:]
 
 
 def _pieces(layer: Layer, channels: slice, x: Tensor) -> Iterator[slice]:

@@ -41,7 +41,7 @@ def _value_and_out(model: Any, layer: Layer) -> tuple[Tensor, Tensor]:
     projection: Any = layer.out
     kind, heads = type(mixer).__name__, layer.heads
     if model.config.model_type == "gpt2":
-        value = mixer.c_attn.weight[:, -mixer.embed_dim :]
+        value = mixer.c_attn.weight[:, -mixer.split_size :]
         return value.unflatten(1, (heads, -1)).transpose(0, 1), mixer.c_proj.weight.unflatten(0, (heads, -1))
     if hasattr(mixer, "v_proj"):  # Llama, and the attention of RecurrentGemma
         value = mixer.v_proj.weight.mT.unflatten(1, (-1, mixer.head_dim)).transpose(0, 1)

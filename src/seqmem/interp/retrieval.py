@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from seqmem.errors import InputError
-from seqmem.interp.attention import evaluating, reduced_attention
+from seqmem.interp.attention import evaluating, last_logits, reduced_attention
 from seqmem.interp.families import layers_of, memory_of
 
 
@@ -44,6 +45,9 @@ HAYSTACK = (
     " In the afternoon a wind came up and moved the leaves. A dog slept beside the well until evening."
     " The baker counted loaves, and nobody was in a hurry. Rain fell later, and it stopped before dark."
 )
+
+
+TOGETHER = 8  # texts read at once
 
 
 class RetrievalScore(NamedTuple):
@@ -83,13 +87,13 @@ def retrieval_scores(
         raise InputError(f"new_tokens is {new_tokens}, expected at least 1")
     tests: list[dict[int, Tensor]] = []
     chances: list[float] = []
-    for prompt, span, _ in _texts(tokenizer, needles, haystack, lengths, depths):
-        scores, chance = _one_test(model, prompt, span, new_tokens, chosen)
+    for texts in _alike(_texts(tokenizer, needles, haystack, lengths, depths)):
+        scores, chance = _read(model, texts, new_tokens, chosen)
         tests.append(scores)
-        chances.append(chance)
+        chances += chance
     table = []
     for layer in chosen:
-        scores_of = torch.stack([test[layer] for test in tests])  # (tests, heads)
+        scores_of = torch.cat([test[layer] for test in tests])  # (tests, heads)
         mean, active = scores_of.mean(0).tolist(), (scores_of > 0).float().mean(0).tolist()
         chance = sum(chances) / len(chances)
         table += [RetrievalScore(layer, h, mean[h], chance, active[h]) for h in range(len(mean))]
@@ -114,15 +118,33 @@ def needle_accuracy(
     """
     right, count = 0, 0
     with evaluating(model):
-        for prompt, span, answer in _texts(tokenizer, needles, haystack, lengths, depths):
-            if not answer:
-                raise InputError("a needle has no answer; give Needle(sentence, question, answer)")
-            shown = prompt[: span.start] + prompt[span.stop :] if absent else prompt
-            text = torch.tensor([shown + answer], device=next(model.parameters()).device)
-            said = model(text[:, :-1], use_cache=False).logits[0, len(shown) - 1 :].argmax(-1)
-            right += bool((said == text[0, len(shown) :]).all())
-            count += 1
+        for texts in _alike(_texts(tokenizer, needles, haystack, lengths, depths)):
+            rows = []
+            for prompt, span, answer in texts:
+                if not answer:
+                    raise InputError("a needle has no answer; give Needle(sentence, question, answer)")
+                rows.append((prompt[: span.start] + prompt[span.stop :] if absent else prompt) + answer)
+            text = torch.tensor(rows, device=next(model.parameters()).device)
+            length = len(texts[0].answer)
+            said = last_logits(model, text[:, :-1], length, use_cache=False).argmax(-1)
+            right += int((said == text[:, -length:]).all(1).sum())
+            count += len(texts)
     return right / count
+
+
+class _Text(NamedTuple):
+    """Tokens to read, where the needle stands in them, and those to say."""
+
+    prompt: list[int]
+    span: range
+    answer: list[int]
+
+
+def _alike(texts: Iterable[_Text]) -> Iterator[list[_Text]]:
+    """Neighbours whose parts are of one length, to be read together; not so many that their matrices are too large."""
+    for _, group in groupby(texts, lambda text: (len(text.prompt), len(text.span), len(text.answer))):
+        alike = list(group)
+        yield from (alike[first : first + TOGETHER] for first in range(0, len(alike), TOGETHER))
 
 
 def _texts(
@@ -131,8 +153,8 @@ def _texts(
     haystack: str,
     lengths: Iterable[int],
     depths: Iterable[float],
-) -> Iterator[tuple[list[int], range, list[int]]]:
-    """(prompt, where the needle stands in it, answer) of every needle at every length and depth."""
+) -> Iterator[_Text]:
+    """Every needle at every length and depth."""
     lengths, depths = list(lengths), list(depths)
     if not (lengths and depths and needles) or min(lengths) < 1 or not all(0 <= depth <= 1 for depth in depths):
         raise InputError(f"lengths {lengths} must be at least 1, depths {depths} from 0 to 1, and one needle given")
@@ -145,7 +167,8 @@ def _texts(
             for depth in depths:
                 cut = round(depth * length)
                 prompt = hay[:cut] + needle + hay[cut:] + ask
-                yield prompt, range(cut, cut + len(needle)), _encode(tokenizer, answer) if answer else []
+                told = _encode(tokenizer, answer) if answer else []
+                yield _Text(prompt, range(cut, cut + len(needle)), told)
 
 
 def _encode(tokenizer: Any, text: str) -> list[int]:
@@ -155,30 +178,40 @@ def _encode(tokenizer: Any, text: str) -> list[int]:
     return ids
 
 
-def _one_test(
-    model: Any, prompt: list[int], span: range, new_tokens: int, layers: list[int]
-) -> tuple[dict[int, Tensor], float]:
-    """``{layer: (heads,)}`` scores of one answer, and the score of a head that points anywhere."""
+def _read(
+    model: Any, texts: Sequence[_Text], new_tokens: int, layers: list[int]
+) -> tuple[dict[int, Tensor], list[float]]:
+    """``{layer: (texts, heads)}`` scores of the answers, and the score of a head that points anywhere."""
     device = next(model.parameters()).device
-    text = torch.tensor([prompt], device=device)
+    text = torch.tensor([each.prompt for each in texts], device=device)
+    length = text.shape[1]
     with evaluating(model):
-        memory = memory_of(model, 1)
+        memory = memory_of(model, len(text))
         logits = memory.feed(text)
-        for _ in range(new_tokens):  # greedy
+        for n in range(new_tokens):  # greedy
             text = torch.cat([text, logits[:, -1:].argmax(-1)], 1)
-            logits = memory.feed(text[:, -1:])
-    said = text[0, len(prompt) :]
-    rows = torch.arange(len(prompt) - 1, text.shape[1] - 1, device=device)  # the reading behind each said token
-    distinct = text[0, span.start : span.stop].unique()
+            if n < new_tokens - 1:
+                logits = memory.feed(text[:, -1:])
+    rows = torch.arange(length - 1, text.shape[1] - 1, device=device)  # the readings behind the said tokens
+    said = text[:, length:]  # (texts, said)
+    distinct = [text[b, each.span.start : each.span.stop].unique() for b, each in enumerate(texts)]
 
     def measure(weights: Tensor) -> Tensor:
-        top, where = weights[0][:, rows].abs().max(-1)  # (heads, said)
-        inside = (where >= span.start) & (where < span.stop) & (top > 0)
-        hit = inside & (text[0, where] == said)
-        copied = (hit[:, :, None] & (said[:, None] == distinct)).any(1)  # (heads, distinct)
-        return copied.float().mean(-1)
+        """(texts, heads, time, time) -> (texts, heads)."""
+        top, where = weights[:, :, rows].abs().max(-1)  # (texts, heads, said)
+        shares = []
+        for b, each in enumerate(texts):
+            inside = (where[b] >= each.span.start) & (where[b] < each.span.stop) & (top[b] > 0)
+            hit = inside & (text[b, where[b]] == said[b])
+            copied = (hit[:, :, None] & (said[b, :, None] == distinct[b])).any(1)  # (heads, distinct)
+            shares.append(copied.float().mean(-1))
+        return torch.stack(shares)
 
-    scores = reduced_attention(model, text[:, :-1], measure, 0, layers=layers)
-    odds = (said[:, None] == text[0, span.start : span.stop]).sum(1) / (rows + 1)  # that a random pointer hits
-    miss = torch.stack([torch.where(said == token, 1 - odds, torch.ones_like(odds)).prod() for token in distinct])
-    return scores, float((1 - miss).mean())
+    scores = reduced_attention(model, text[:, :-1], measure, 1, layers=layers)
+    chances = []
+    for b, each in enumerate(texts):
+        needle = text[b, each.span.start : each.span.stop]
+        odds = (said[b, :, None] == needle).sum(1) / (rows + 1)  # that a random pointer hits
+        miss = [torch.where(said[b] == token, 1 - odds, torch.ones_like(odds)).prod() for token in distinct[b]]
+        chances.append(float((1 - torch.stack(miss)).mean()))
+    return scores, chances

@@ -26,12 +26,16 @@ class AttentionState(NamedTuple):
     position: Tensor  # (batch,) int64: tokens read since the last reset, padding not counted
 
 
-def check_heads(width: int, heads: int, kv_heads: int | None, rope_base: float, owner: str) -> tuple[int, int]:
+def check_heads(
+    width: int, heads: int, kv_heads: int | None, head: int | None, rope_base: float, owner: str
+) -> tuple[int, int]:
     """(kv_heads, size of one head), or InputError for numbers that do not fit together."""
-    for label, count in (("heads", heads), ("kv_heads", kv_heads)):
+    for label, count in (("heads", heads), ("kv_heads", kv_heads), ("head", head)):
         if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
             raise InputError(f"{owner}: {label} is {count!r}, expected a whole number of at least 1")
-    size = split_heads(width, heads, owner)
+    size = split_heads(width, heads, owner) if head is None else head
+    if size % 2 and head is not None:
+        raise InputError(f"{owner}: head is {head}, expected an even size for rotary positions")
     if size % 2:
         raise InputError(
             f"{owner}: width {width} over {heads} heads gives heads of size {size}, "

@@ -20,7 +20,8 @@ class Attention(Mixer):
     """y_t = W_o [ sum_{s <= t} softmax_s( q_t . k_s / sqrt(head) ) v_s ]_heads, with q and k turned by their positions.
 
     width: divisible by ``heads`` into heads of even size. kv_heads: groups of query heads that share keys and values;
-    default ``heads``. rope_base: the longest wavelength is about 2 pi rope_base positions.
+    default ``heads``. head: the size of one, default ``width / heads``. rope_base: the longest wavelength is about
+    2 pi rope_base positions.
     qk_norm: queries and keys are normed in every head before they are turned (Query-Key Normalization, 2020, arXiv
     2010.04245), which lets small models find a sharp match early. No biases.
 
@@ -41,16 +42,17 @@ class Attention(Mixer):
         *,
         heads: int = 4,
         kv_heads: int | None = None,
+        head: int | None = None,
         rope_base: float = 10_000.0,
         qk_norm: bool = True,
     ) -> None:
         super().__init__(width)
-        self.kv_heads, self.head = softmax.check_heads(width, heads, kv_heads, rope_base, "Attention")
+        self.kv_heads, self.head = softmax.check_heads(width, heads, kv_heads, head, rope_base, "Attention")
         self.heads = heads
         self.rope_base = rope_base
         self.qkv = nn.Linear(width, (heads + 2 * self.kv_heads) * self.head, bias=False)
         self.norms = softmax.HeadNorms(self.head) if qk_norm else None
-        self.out = nn.Linear(width, width, bias=False)
+        self.out = nn.Linear(heads * self.head, width, bias=False)
 
     def initial_state(self, batch_size: int) -> AttentionState:
         """Nothing read: key and value are (batch_size, kv_heads, 0, head)."""

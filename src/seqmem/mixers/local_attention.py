@@ -22,7 +22,7 @@ class LocalAttention(Mixer):
     """Attention in which position t sees itself and the ``window`` - 1 positions before it; padding is not counted.
 
     width: divisible by ``heads`` into heads of even size. kv_heads: groups of query heads that share keys and values;
-    default ``heads``. qk_norm: as in :class:`seqmem.mixers.attention.Attention`.
+    default ``heads``. head, qk_norm: as in :class:`seqmem.mixers.attention.Attention`.
 
     Form "auto" is "parallel", for any time: queries in blocks of ``window``, each against its own and the previous
     block, so cost and memory are linear in time (from an empty state and up to ``window`` positions: one plain causal
@@ -40,19 +40,20 @@ class LocalAttention(Mixer):
         window: int = 64,
         heads: int = 4,
         kv_heads: int | None = None,
+        head: int | None = None,
         rope_base: float = 10_000.0,
         qk_norm: bool = True,
     ) -> None:
         super().__init__(width)
         if not isinstance(window, int) or isinstance(window, bool) or window < 1:
             raise InputError(f"LocalAttention: window is {window!r}, expected a whole number of at least 1")
-        self.kv_heads, self.head = softmax.check_heads(width, heads, kv_heads, rope_base, "LocalAttention")
+        self.kv_heads, self.head = softmax.check_heads(width, heads, kv_heads, head, rope_base, "LocalAttention")
         self.window = window
         self.heads = heads
         self.rope_base = rope_base
         self.qkv = nn.Linear(width, (heads + 2 * self.kv_heads) * self.head, bias=False)
         self.norms = softmax.HeadNorms(self.head) if qk_norm else None
-        self.out = nn.Linear(width, width, bias=False)
+        self.out = nn.Linear(heads * self.head, width, bias=False)
 
     def initial_state(self, batch_size: int) -> AttentionState:
         """Room for ``window`` - 1 entries, none of them valid."""

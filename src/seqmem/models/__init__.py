@@ -10,6 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from seqmem.models.aligned_seq2seq import AlignedSeq2Seq
+    from seqmem.models.alignment import Alignment
     from seqmem.models.cache import StateCache
     from seqmem.models.char_lstm import CharLSTM, CharLSTMConfig
     from seqmem.models.checkpoint import load
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from seqmem.models.memory_network_lm import MemoryNetworkLM
 
 __all__ = [
+    "AlignedSeq2Seq",
+    "Alignment",
     "CharLSTM",
     "CharLSTMConfig",
     "FANLayer",
@@ -35,6 +39,8 @@ __all__ = [
 ]
 
 _HOME = {
+    "AlignedSeq2Seq": "aligned_seq2seq",
+    "Alignment": "alignment",
     "CharLSTM": "char_lstm",
     "CharLSTMConfig": "char_lstm",
     "FANLayer": "fan",

@@ -39,6 +39,7 @@ MODULES: dict[str, str] = {
     "memn2n": "seqmem.papers.memn2n",
     "rmt": "seqmem.papers.rmt",
     # survey
+    "attention-survey": "seqmem.papers.attention_survey",
     "rnn-critical-review": "seqmem.papers.rnn_critical_review",
     # tasks
     "mbml-piecewise": "seqmem.papers.mbml_piecewise",

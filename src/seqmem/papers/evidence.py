@@ -23,7 +23,8 @@ class Evidence:
     verdict: one of VERDICTS. meaning: what the verdict means, in a sentence. rule: name -> {"expression", "value",
     "clauses": [{"text", "numbers", "value"}]}. figures: {"name", "what", "unit", "mean", "low", "high", "values"};
     values are by seed, low and high the 95 % bootstrap interval of the mean, None with fewer than two values. series:
-    label -> [{"seed", "x", "y"}]. problems: {"part", "seed", "detail", "bad_input"} of each part that failed.
+    label -> [{"seed", "x", "y"}]. tables: title -> {"columns", "rows"}, of the first seed that has one. problems:
+    {"part", "seed", "detail", "bad_input"} of each part that failed.
     """
 
     slug: str
@@ -39,6 +40,7 @@ class Evidence:
     limits: str
     series: dict[str, list[dict[str, Any]]]
     notes: list[str]
+    tables: dict[str, Any]
     problems: list[dict[str, Any]]
     seeds: int
     seconds: float
@@ -66,6 +68,7 @@ def gather(paper: Paper, card: Card, budget: str, parts: Sequence[Part], records
     values: dict[str, list[float]] = {}
     series: dict[str, list[dict[str, Any]]] = {}
     notes: list[str] = []
+    tables: dict[str, Any] = {}
     for part in parts:
         record = records[part.hash]
         for name, value in record["figures"].items():
@@ -73,6 +76,7 @@ def gather(paper: Paper, card: Card, budget: str, parts: Sequence[Part], records
         for label, line in record["series"].items():
             series.setdefault(label, []).append({"seed": part.seed, **line})
         notes += [note for note in record["notes"] if note not in notes]
+        tables = {**record.get("tables", {}), **tables}
     problems += [] if problems else _unpaired(paper, parts, values)
     seeds = len({part.seed for part in parts})
     verdict, rule = judge(paper, values) if not problems else ("failed", _unjudged(paper))
@@ -90,6 +94,7 @@ def gather(paper: Paper, card: Card, budget: str, parts: Sequence[Part], records
         limits=paper.limits,
         series=series,
         notes=notes,
+        tables=tables,
         problems=problems,
         seeds=seeds,
         seconds=sum(record["wall_seconds"] for record in (records[part.hash] for part in parts)),

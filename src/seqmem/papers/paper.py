@@ -14,7 +14,7 @@ BUDGETS = ("smoke", "laptop", "full")
 #: ``report(fraction, text)``: how far a part is, for the progress bar
 Report = Callable[[float, str], None]
 
-#: ``measure(part, settings, seed, model, report) -> {"figures", "series", "notes"}``
+#: ``measure(part, settings, seed, model, report) -> {"figures", "series", "notes", "tables"}``
 Measure = Callable[[str, dict[str, Any], int, str | None, Report], dict[str, Any]]
 
 

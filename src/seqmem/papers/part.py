@@ -24,7 +24,20 @@ from seqmem.training.job import OnReached, Reached
 FORMAT = 1
 
 
-class PartRecord(TypedDict):
+class Table(TypedDict):
+    """A table for the page; cells are text or numbers."""
+
+    columns: list[str]
+    rows: list[list[Any]]
+
+
+class Optional(TypedDict, total=False):
+    """What the first records did not have."""
+
+    tables: dict[str, Table]  # by title
+
+
+class PartRecord(Optional):
     """What one part measured for one seed. ``status``: "done" or "failed" (then ``status_detail`` says why, and
     ``bad_input`` whether the user can help it). ``series``: label -> {"x": [...], "y": [...]}."""
 
@@ -105,8 +118,8 @@ class Part(BaseModel):
             return self.failed(str(error), bad_input=True)
         finally:
             torch.random.set_rng_state(state)
-        figures, series, notes = measured_of(module.PAPER, measured)
-        return self._record("done", figures, series, notes, time.perf_counter() - start)
+        figures, series, notes, tables = measured_of(module.PAPER, measured)
+        return {**self._record("done", figures, series, notes, time.perf_counter() - start), "tables": tables}
 
     def failed(self, detail: str, *, bad_input: bool = False) -> PartRecord:
         """The record of a part that raised, or whose process died."""
@@ -136,7 +149,7 @@ class Part(BaseModel):
 
     def is_record(self, value: Any) -> bool:
         """Whether a JSON value has all that a record has."""
-        return isinstance(value, dict) and value.keys() >= PartRecord.__annotations__.keys()
+        return isinstance(value, dict) and value.keys() >= PartRecord.__required_keys__
 
     def told(self, record: PartRecord) -> str:
         """How it ended, and its first figures."""
@@ -146,10 +159,10 @@ class Part(BaseModel):
 
 def measured_of(
     paper: Paper, measured: Any
-) -> tuple[dict[str, float | None], dict[str, dict[str, list[float | None]]], list[str]]:
+) -> tuple[dict[str, float | None], dict[str, dict[str, list[float | None]]], list[str], dict[str, Table]]:
     """What ``measure`` returned, checked. Raises ValueError for figures that the paper does not announce."""
-    if not isinstance(measured, Mapping) or set(measured) - {"figures", "series", "notes"}:
-        raise ValueError(f"{paper.slug}: measure() returns a dict with 'figures', and perhaps 'series' and 'notes'")
+    if not isinstance(measured, Mapping) or set(measured) - {"figures", "series", "notes", "tables"}:
+        raise ValueError(f"{paper.slug}: measure() returns a dict of 'figures', perhaps 'series', 'notes' and 'tables'")
     figures = {name: _number(value) for name, value in measured["figures"].items()}
     if unknown := set(figures) - {figure.name for figure in paper.figures}:
         raise ValueError(f"{paper.slug}: measure() returned {sorted(unknown)}, which PAPER.figures does not list")
@@ -161,7 +174,17 @@ def measured_of(
         if len(xs) != len(ys):
             raise ValueError(f"{paper.slug}: series '{label}' has {len(xs)} x and {len(ys)} y")
         series[label] = {"x": xs, "y": ys}
-    return figures, series, [str(note) for note in measured.get("notes", ())]
+    return figures, series, [str(note) for note in measured.get("notes", ())], _tables(paper, measured)
+
+
+def _tables(paper: Paper, measured: Mapping[str, Any]) -> dict[str, Table]:
+    tables: dict[str, Table] = {}
+    for title, table in measured.get("tables", {}).items():
+        columns, rows = [str(column) for column in table["columns"]], [list(row) for row in table["rows"]]
+        if wrong := [row for row in rows if len(row) != len(columns)]:
+            raise ValueError(f"{paper.slug}: table '{title}' has {len(columns)} columns, a row {len(wrong[0])}")
+        tables[title] = {"columns": columns, "rows": rows}
+    return tables
 
 
 def _number(value: Any) -> float | None:

@@ -39,6 +39,8 @@ def paper_page(evidence: Mapping[str, Any], card: Mapping[str, Any], own: Mappin
         mark=MARKS[evidence["verdict"]],
         rules=[_rule(name, evidence["rule"][name]) for name in RULES if evidence["rule"][name]["expression"]],
         table=_table(evidence),
+        lists=[{"title": title, **listed} for title, listed in evidence["tables"].items()],
+        number=_cell,
         series=series,
         figures=figures,
         own=own,
@@ -102,6 +104,10 @@ def _table(evidence: Mapping[str, Any]) -> dict[str, Any]:
     left_out = f" The first {shown} of {count} seeds are shown." if count > shown else ""
     several = "The interval is the 95 % bootstrap interval of the mean over seeds." if count > 1 else ""
     return {"seeds": range(shown if count > 1 else 0), "rows": rows, "note": f"{several}{left_out}"}
+
+
+def _cell(value: Any) -> str:
+    return short_number(value) if isinstance(value, float) else "–" if value is None else str(value)
 
 
 def _number(value: float | None) -> str:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from seqmem.errors import InputError
-from seqmem.mixers import MIXERS, get_mixer
 from seqmem.mixers.state import map_state, tensors
 from seqmem.ops.lstm import LSTMState, Switches, lstm_reference
 
@@ -93,26 +92,3 @@ def classic_cells(hidden: int, generator: torch.Generator) -> dict[str, tuple[St
         step = lstm(draw(4 * hidden, hidden), draw(4 * hidden, hidden), float(bias), True)
         cells[f"lstm, forget bias {bias}"] = (step, two, 1)
     return cells
-
-
-def taxonomy(width: int = 64) -> list[dict[str, Any]]:
-    """One row per registered layer, from the library's own tables: name, year, memory, what it is, parameters and state
-    (numbers per row of the batch after one position) at this width."""
-    rows = []
-    for name, entry in MIXERS.items():
-        mixer = get_mixer(name)(width)
-        with torch.no_grad():
-            _, state = mixer(torch.zeros(1, 1, width))
-        years = [int(word) for word in entry.source.replace("(", " ").replace(")", " ").split() if word.isdigit()]
-        rows.append(
-            {
-                "name": name,
-                "year": min((year for year in years if 1980 < year < 2100), default=None),
-                "memory": entry.memory,
-                "summary": entry.summary,
-                "parameters": sum(p.numel() for p in mixer.parameters()),
-                "state": sum(x.numel() for x in tensors(state)),
-                "source": entry.source,
-            }
-        )
-    return rows

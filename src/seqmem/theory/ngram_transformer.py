@@ -18,19 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seqmem.errors import InputError
+from seqmem.models.alignment import sparsemax
 
 Attention = Literal["hard", "sparse", "soft"]
 NEVER = -1e4  # log 0: its exponential is 0 in every dtype
-
-
-def sparsemax(z: Tensor) -> Tensor:
-    """The point of the simplex nearest to z (..., n): From Softmax to Sparsemax (2016), arXiv 1602.02068."""
-    ordered = z.sort(-1, descending=True).values
-    rank = torch.arange(1, z.shape[-1] + 1, dtype=z.dtype, device=z.device)
-    total = ordered.cumsum(-1)
-    support = (1 + rank * ordered > total).sum(-1, keepdim=True)
-    threshold = (total.gather(-1, support - 1) - 1) / support
-    return (z - threshold).clamp(min=0)
 
 
 class NgramTransformer:

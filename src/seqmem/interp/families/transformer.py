@@ -24,9 +24,10 @@ def gpt2_layers(model: Any) -> list[Layer]:
 
 def llama_layers(model: Any) -> list[Layer]:
     """One :class:`Layer` per block of a Llama, grouped-query or not."""
-    heads = model.config.num_attention_heads
+    mixers = [block.self_attn for block in model.model.layers]
+    counts = [mixer.o_proj.in_features // mixer.head_dim for mixer in mixers]  # remove_heads changes them one by one
     return [
-        attention_layer(i, block, block.self_attn, block.mlp, block.self_attn.o_proj, heads, read_llama)
+        attention_layer(i, block, block.self_attn, block.mlp, block.self_attn.o_proj, counts[i], read_llama)
         for i, block in enumerate(model.model.layers)
     ]
 
@@ -57,7 +58,7 @@ def weights(call: Call, channels: slice) -> Tensor:
 def read_gpt2(call: Call, attention: Tensor) -> Tensor:
     """c_proj(A V), (batch, time, width)."""
     mixer = call.kwargs["mixer"]
-    value = mixer.c_attn(call.x)[..., -mixer.embed_dim :].unflatten(-1, (mixer.num_heads, -1)).transpose(1, 2)
+    value = mixer.c_attn(call.x)[..., -mixer.split_size :].unflatten(-1, (mixer.num_heads, -1)).transpose(1, 2)
     return mixer.resid_dropout(mixer.c_proj((attention @ value).transpose(1, 2).flatten(2)))
 
 
