@@ -1,0 +1,45 @@
+"""What two papers train on: lists that come again, and lengths that grow."""
+
+from __future__ import annotations
+
+import torch
+
+from seqmem.papers import minrnn
+from seqmem.papers import verbatim_memory_surprisal as verbatim
+
+
+def lists_of(row: list[int]) -> list[list[int]]:
+    """The nouns between a mark and its stop, for every list that the text has room for."""
+    found: list[list[int]] = []
+    inside = False
+    for token in row:
+        if token in (verbatim.LIST, verbatim.AGAIN):
+            found.append([])
+            inside = True
+        elif token == verbatim.STOP:
+            inside = False
+        elif inside:
+            found[-1].append(token)
+    return found[:-1] if inside else found
+
+
+def test_lists_come_again_three_times_in_four() -> None:
+    tokens, listed = verbatim.texts(400, torch.Generator().manual_seed(0))
+    assert tokens.shape == listed.shape == (400, verbatim.LENGTH)
+    assert torch.equal(listed, tokens >= verbatim.FIRST_NOUN)
+    again = []
+    for row in tokens.tolist():
+        first, *later = lists_of(row)
+        assert row.count(verbatim.LIST) == 1
+        assert verbatim.SHORTEST <= len(first) <= verbatim.LONGEST
+        assert all(len(set(nouns)) == len(first) for nouns in (first, *later))
+        again += [nouns == first for nouns in later]
+    assert len(again) > 400
+    assert abs(sum(again) / len(again) - verbatim.SAME) < 0.06
+
+
+def test_lengths_grow_to_the_one_that_is_tested() -> None:
+    lengths = [minrnn.text_length(step, 1000) for step in range(1000)]
+    assert lengths == sorted(lengths)
+    assert lengths[0] == 2 * minrnn.SYMBOLS
+    assert lengths[int(minrnn.GROWN * 1000) :] == [minrnn.LENGTH] * 100
