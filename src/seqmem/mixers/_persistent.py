@@ -35,7 +35,7 @@ class WindowAttention(nn.Module):
 
     def __init__(self, width: int, heads: int, window: int, persistent: int, rope_base: float, owner: str) -> None:
         super().__init__()
-        _, self.head = softmax.check_heads(width, heads, None, rope_base, owner)
+        _, self.head = softmax.check_heads(width, heads, None, None, rope_base, owner)
         if not isinstance(window, int) or window < 1:
             raise InputError(f"{owner}: window is {window!r}, expected a whole number of at least 1")
         self.heads, self.window, self.rope_base = heads, window, rope_base

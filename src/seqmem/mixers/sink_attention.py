@@ -31,7 +31,7 @@ class SinkAttention(ScoredAttention):
         self, width: int, *, window: int = 64, sinks: int = 4, heads: int = 4, rope_base: float = 10_000.0
     ) -> None:
         super().__init__(width, heads)
-        check_heads(width, heads, None, rope_base, "SinkAttention")
+        check_heads(width, heads, None, None, rope_base, "SinkAttention")
         if window < 1 or sinks < 0:
             raise InputError(f"SinkAttention: window {window} and sinks {sinks}, expected at least 1 and at least 0")
         self.window, self.sinks, self.rope_base = window, sinks, rope_base

@@ -55,7 +55,7 @@ class TitansMAC(Mixer):
         rope_base: float = 10_000.0,
     ) -> None:
         super().__init__(width)
-        _, self.head = softmax.check_heads(width, heads, None, rope_base, "TitansMAC")
+        _, self.head = softmax.check_heads(width, heads, None, None, rope_base, "TitansMAC")
         self.heads, self.segment, self.rope_base = heads, segment, rope_base
         self.learner = NeuralMemory(width, heads, memory_layers, expand, segment, "TitansMAC")
         self.persistent = PersistentTokens(width, persistent, "TitansMAC")

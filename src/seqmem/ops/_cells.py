@@ -1,9 +1,10 @@
 """What the nonlinear cells share.
 
-Time runs in Python: the recurrent product is a matrix product of torch's, and the rest of a step is one kernel. It runs
-in pieces of ``PIECE`` steps, whose gates and states lie time first in buffers that the next piece uses again. Nothing of
-a step is kept but its output: the way back rebuilds a piece from what was read, from the outputs, whose product with the
-recurrent weights is one matrix product for the whole piece, and from the state that the piece began with.
+Time runs in Python: the recurrent product is a matrix product of torch's, and the rest of a step is one kernel. It
+runs in pieces of ``PIECE`` steps, whose gates and states lie time first in buffers that the next piece uses again.
+Nothing of a step is kept but its output: the way back rebuilds a piece from what was read, from the outputs, whose
+product with the recurrent weights is one matrix product for the whole piece, and from the state that the piece began
+with.
 """
 
 from __future__ import annotations

@@ -106,6 +106,8 @@ def memory_update(
     expect_shape("memory_update", "v", v, "batch, time, heads, value", batch, time, heads, value)
     for name, x in (("rate", rate), ("momentum", momentum), ("forget", forget)):
         expect_shape("memory_update", name, x, "batch, time, heads", batch, time, heads)
+    for part in norm or ():
+        expect_shape("memory_update", "norm", part, "heads, value", heads, value)
     sizes = [tuple(w.shape) for w in weights]
     inner = sizes[0][-1] if sizes else 0
     wanted = [(heads, key, value)] if len(sizes) == 1 else [(heads, key, inner), (heads, inner, value)]
@@ -114,16 +116,14 @@ def memory_update(
             f"memory_update: weights have shapes {sizes}, expected [({heads}, {key}, {value})] or "
             f"[({heads}, {key}, inner), ({heads}, inner, {value})]"
         )
-    for part in norm or ():
-        expect_shape("memory_update", "norm", part, "heads, value", heads, value)
     if chunk < 1:
         raise InputError(f"memory_update: chunk is {chunk}, expected at least 1")
     expect_flags("memory_update", "mask", mask, batch, time)
     expect_flags("memory_update", "reset", reset, batch, time)
 
     out, dtype = v.dtype, computed_in(common_dtype("memory_update", q, k, v, rate, momentum, forget, *weights))
-    norm = None if norm is None else (norm[0].to(dtype)[:, None], norm[1].to(dtype)[:, None])  # (heads, 1, value)
     q, k, v, rate = (x.to(dtype).transpose(1, 2) for x in (q, k, v, rate))  # (batch, heads, time, ...)
+    norm = None if norm is None else (norm[0].to(dtype)[:, None], norm[1].to(dtype)[:, None])  # (heads, 1, value)
     zero = torch.zeros_like(rate)
     eta, alpha = (zero if x is None else x.to(dtype).transpose(1, 2) for x in (momentum, forget))
     if mask is not None:
@@ -133,26 +133,22 @@ def memory_update(
     if state is None:
         nothing = tuple(torch.zeros_like(w) for w in begin)
         state = MemoryState(begin, nothing, begin, torch.zeros(batch, dtype=torch.long, device=q.device))
-    now, speed, anchor = (tuple(w.to(dtype) for w in part) for part in state[:3])
 
-    outputs = []
+    memory: Sequence[Tensor] = [w.to(dtype) for part in state[:3] for w in part]
     cuts, starts, _, position = pieces_of_chunks(state.position, time, chunk, mask, reset)
-    for start, stop in pairwise(cuts):
-        t = slice(start, stop)
-        if reset is not None:
-            fresh = reset[:, start, None, None, None]
-    cuts, starts, position = _pieces(state.position, time, chunk, mask, reset)
     read = _Read(q, k, v, rate, eta, alpha, starts[:, None], _rows(mask), _rows(reset))
     lengths = [stop - start for start, stop in pairwise(cuts)]
-    each = _together(len(lengths), begin, state, read)
+    each = _together(len(lengths), (*begin, *memory, *(norm or ())), read)
     groups = [lengths[i : i + each] for i in range(0, len(lengths), each)]
-    outputs, memory = [], (*state.weights, *state.momentum, *state.anchor)
-    for part, group in zip(read.split([sum(group) for group in groups]), groups, strict=True):
-        if len(groups) > 1:
-            y, *memory = checkpoint(_pass, group, part, begin, memory, use_reentrant=False, preserve_rng_state=False)
-        else:
-            y, *memory = _pass(group, part, begin, memory)
-        outputs.append(y)
+    outputs = []
+    with torch.autocast(q.device.type, enabled=False):  # rounding errors of the weights would add up
+        for some, group in zip(read.split([sum(group) for group in groups]), groups, strict=True):
+            given = (group, some, begin, memory, norm)
+            if len(groups) > 1:
+                y, *memory = checkpoint(_pass, *given, use_reentrant=False, preserve_rng_state=False)
+            else:
+                y, *memory = _pass(*given)
+            outputs.append(y)
     y, n = torch.cat(outputs, 2).transpose(1, 2), len(begin)
     now, speed, anchor = (tuple(memory[i : i + n]) for i in range(0, 3 * n, n))
     return y.to(out), MemoryState(now, speed, anchor, position)
@@ -163,16 +159,18 @@ def _rows(flags: Tensor | None) -> Tensor | None:
     return None if flags is None else flags[:, None]
 
 
-def _together(count: int, begin: Weights, state: MemoryState, read: _Read) -> int:
+def _together(count: int, learned: Sequence[Tensor], read: _Read) -> int:
     """How many of ``count`` pieces are kept whole for the way back. Where a gradient is asked, the memory is kept once
     for every root of ``count`` pieces, and what lies between is computed again."""
-    given = (*begin, *state.weights, *state.momentum, *state.anchor, *(x for x in read if x is not None))
+    given = (*learned, *(x for x in read if x is not None))
     asked = torch.is_grad_enabled() and any(x.requires_grad for x in given)
     transformed = torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
     return math.isqrt(count - 1) + 1 if asked and not transformed else count
 
 
-def _pass(lengths: list[int], read: _Read, begin: Weights, memory: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def _pass(
+    lengths: list[int], read: _Read, begin: Weights, memory: Sequence[Tensor], norm: Norm | None
+) -> tuple[Tensor, ...]:
     """Over pieces of these lengths: y (batch, heads, time, value), then the weights, momentum and anchor after them."""
     n = len(begin)
     now, speed, anchor = (tuple(memory[i : i + n]) for i in range(0, 3 * n, n))
@@ -184,12 +182,7 @@ def _pass(lengths: list[int], read: _Read, begin: Weights, memory: Sequence[Tens
             speed = tuple(s.masked_fill(fresh, 0) for s in speed)
         new = part.starts[..., :1, None]
         anchor = tuple(torch.where(new, w, a) for w, a in zip(now, anchor, strict=True))
-        with torch.autocast(q.device.type, enabled=False):  # rounding errors of the weights would add up
-            y, now, speed = _piece(
-                q[:, :, t], k[:, :, t], v[:, :, t], rate[:, :, t], eta[:, :, t], alpha[:, :, t], now, speed, anchor,
-                None if mask is None else mask[:, t], norm,
-            )  # fmt: skip
-        y, now, speed = _piece(*part[:6], now, speed, anchor, part.mask)
+        y, now, speed = _piece(*part[:6], now, speed, anchor, part.mask, norm)
         outputs.append(y)
     return torch.cat(outputs, 2), *now, *speed, *anchor
 
@@ -251,12 +244,12 @@ def _piece(
         steps = [(k, -rate[..., None] * back), (hidden, -rate[..., None] * error)]
         asked = F.silu(_read(q, k, steps[0][1], now[0], speed[0], mixing))
         y = _read(asked, hidden, steps[1][1], now[1], speed[1], mixing)
+    y = y if norm is None else _normalised(y)[0] * norm[0] + norm[1]
     last_w, last_s = mixing.written[..., -1, :, None], carry[..., -1, :, None]
     kept, carried, whole = mixing.kept[..., -1:, :], mixing.carried[..., -1:, :], since[..., -1:, :]
     weights = tuple(
         kept * w + carried * s + (last_w * x).mT @ u for w, s, (x, u) in zip(now, speed, steps, strict=True)
     )
-    y = y if norm is None else _normalised(y)[0] * norm[0] + norm[1]
     return y, weights, tuple(whole * s + (last_s * x).mT @ u for s, (x, u) in zip(speed, steps, strict=True))
 
 
