@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
@@ -29,9 +30,7 @@ if TYPE_CHECKING:
 PARTS = (nn.Linear, nn.RMSNorm, ShortConv, HeadNorms)  # what a step may read the weights of
 
 
-def decodes(
-    mixer: Mixer, x: Tensor, state: State, mask: Tensor | None, reset: Tensor | None, form: str
-) -> bool:
+def decodes(mixer: Mixer, x: Tensor, state: State, mask: Tensor | None, reset: Tensor | None, form: str) -> bool:
     """Whether this call of ``mixer.forward`` is its ``step(x, state)``, x being (batch, 1, width)."""
     return (
         state is not None
@@ -46,8 +45,20 @@ def decodes(
         and _plain(x, x.dtype)
         and "step" in type(mixer).__dict__  # a subclass may compute something else
         and kernels_run()
-        and _weights_are_plain(mixer, x.dtype)
-        and _state_is_plain(mixer, state, x)
+        and _fits(mixer, x, state)
+    )
+
+
+def parts_decode(x: Tensor, *parts: nn.Module | None) -> bool:
+    """Whether parts of a network, norms or modules with a step, may run by kernels on x (batch, 1, width)."""
+    return (
+        x.ndim == 3
+        and x.shape[1] == 1
+        and not torch.is_grad_enabled()
+        and x.dtype in KERNEL_DTYPES
+        and _plain(x, x.dtype)
+        and kernels_run()
+        and all(part is None or _part_is_plain(part, x.dtype, []) for part in parts)
     )
 
 
@@ -70,35 +81,55 @@ def _plain(x: Tensor, dtype: torch.dtype) -> bool:
     return x.dtype is dtype and x.is_cpu and type(x) in PLAIN
 
 
-def _weights_are_plain(module: nn.Module, dtype: torch.dtype) -> bool:
+def _weights_are_plain(module: nn.Module, dtype: torch.dtype, shapes: list[torch.Size]) -> bool:
+    """Whether kernels may read all weights of a module; their shapes are added to ``shapes``."""
     for p in (*module._parameters.values(), *module._buffers.values()):
-        if p is not None and not (_plain(p, dtype) and p.is_contiguous()):
-            return False
-    for child in module._modules.values():
-        if child is not None and (
-            type(child) not in PARTS
-            or child._forward_hooks
-            or child._forward_pre_hooks
-            or not _weights_are_plain(child, dtype)
-        ):
-            return False
-    return True
+        if p is not None:
+            if not (_plain(p, dtype) and p.is_contiguous()):
+                return False
+            shapes.append(p.shape)
+    return all(child is None or _part_is_plain(child, dtype, shapes) for child in module._modules.values())
 
 
-def _state_is_plain(mixer: Mixer, state: State, x: Tensor) -> bool:
-    """Whether the state has the shapes of ``mixer.initial_state``, its numbers in the dtype of ``x``."""
-    expected = mixer.__dict__.get("_state_layout")
-    if expected is None:
-        empty = mixer.initial_state(1)
-        expected = type(empty), [(t.shape[1:], t.dtype.is_floating_point, t.dtype) for t in tensors(empty)]
-        mixer.__dict__["_state_layout"] = expected
-    kind, layout = expected
-    if type(state) is not kind:
+def _part_is_plain(module: nn.Module, dtype: torch.dtype, shapes: list[torch.Size]) -> bool:
+    """Whether reading this part's weights does what calling it does: nothing stands in its place or listens to it."""
+    return (
+        (type(module) in PARTS or "step" in type(module).__dict__)
+        and not module._forward_hooks
+        and not module._forward_pre_hooks
+        and "forward" not in module.__dict__
+        and _weights_are_plain(module, dtype, shapes)
+    )
+
+
+class Layout(NamedTuple):
+    """Shapes with which a layer has computed before."""
+
+    weights: list[torch.Size]
+    kind: type  # of the state
+    state: list[tuple[torch.Size, torch.dtype | None]]  # of each tensor, without the batch; None: the dtype of x
+
+
+def _fits(mixer: Mixer, x: Tensor, state: State) -> bool:
+    """Whether kernels may read all weights, and the state has the shapes that go with them.
+
+    At first, and when a weight has got another shape, the call is made in the general way as well: it raises where
+    shapes do not fit each other.
+    """
+    shapes: list[torch.Size] = []
+    if not _weights_are_plain(mixer, x.dtype, shapes):
         return False
-    for t, (shape, floating, dtype) in zip(state, layout, strict=True):
-        if t.shape[1:] != shape or t.shape[0] != x.shape[0] or not t.is_contiguous():
+    layout = mixer.__dict__.get("_layout")
+    if layout is None or layout.weights != shapes:
+        _, after = mixer.forward(x, state, form="parallel")
+        parts = [(t.shape[1:], None if t.is_floating_point() else t.dtype) for t in tensors(after)]
+        layout = mixer.__dict__["_layout"] = Layout(shapes, type(after), parts)
+    if type(state) is not layout.kind:
+        return False
+    for t, (shape, dtype) in zip(state, layout.state, strict=True):
+        if t.shape[1:] != shape or t.shape[0] != x.shape[0]:
             return False
-        if not _plain(t, x.dtype if floating else dtype):
+        if not (_plain(t, dtype or x.dtype) and t.is_contiguous()):
             return False
     return True
 
@@ -132,3 +163,27 @@ def linear(module: nn.Module, x: Tensor) -> Tensor:
     weights = module._parameters
     result: Tensor = _machinery()[2].linear_step(x, weights["weight"], weights["bias"])
     return result
+
+
+def norm_step(module: nn.RMSNorm, x: Tensor) -> Tensor:
+    """``module(x)`` for a norm that :func:`parts_decode` has looked at; x: (batch, width)."""
+    if x.shape[1:] != module.weight.shape:
+        return module(x)  # which says so
+    x = x.contiguous()
+    y = torch.empty_like(x)
+    run_kernel("make_rms_norm_step", (x, module.weight, y), *x.shape, rms_epsilon(module))
+    return y
+
+
+def rms_epsilon(module: nn.RMSNorm) -> float:
+    """What is added to the mean square."""
+    return module.eps if module.eps is not None else torch.finfo(module.weight.dtype).eps
+
+
+def silu_product(a: Tensor, b: Tensor) -> Tensor:
+    """silu(a) * b of two contiguous tensors of one shape."""
+    if a.shape != b.shape:
+        return F.silu(a) * b  # which says so
+    y = torch.empty_like(a)
+    run_kernel("make_silu_product_step", (a, b, y), a.numel())
+    return y

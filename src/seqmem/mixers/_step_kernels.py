@@ -77,6 +77,37 @@ def turn(x, cos, sin):  # type: ignore[no-untyped-def]
         x[i + half] = b * cos[i] + a * sin[i]
 
 
+def make_rms_norm_step(parallel: int) -> Callable[..., None]:
+    """y = x weight / sqrt(mean x^2 + eps)."""
+
+    @jit(parallel)
+    def rms_norm_step(x, weight, y, batch, width, eps, like):  # type: ignore[no-untyped-def]
+        x_, y_ = carray(pointer(x, like), (batch, width)), carray(pointer(y, like), (batch, width))
+        weight_ = carray(pointer(weight, like), width)
+        for b in range(batch):
+            x_b, y_b, total = x_[b], y_[b], like
+            for i in range(width):
+                total += x_b[i] * x_b[i]
+            factor = cast(1 / math.sqrt(total / width + eps), like)
+            for i in range(width):
+                y_b[i] = x_b[i] * factor * weight_[i]
+
+    return rms_norm_step
+
+
+def make_silu_product_step(parallel: int) -> Callable[..., None]:
+    """y = silu(a) b."""
+
+    @jit(parallel)
+    def silu_product_step(a, b, y, size, like):  # type: ignore[no-untyped-def]
+        a_, b_, y_ = carray(pointer(a, like), size), carray(pointer(b, like), size), carray(pointer(y, like), size)
+        one = cast(1, like)
+        for i in range(size):
+            y_[i] = silu(a_[i], one) * b_[i]
+
+    return silu_product_step
+
+
 def make_delta_step(parallel: int) -> Callable[..., None]:
     """(Gated) DeltaNet from the projections qkv, rates = [beta, step] and gate to what the output projection reads."""
 
@@ -87,7 +118,10 @@ def make_delta_step(parallel: int) -> Callable[..., None]:
     ):  # fmt: skip
         channels = heads * (2 * key + value)
         per_head = 2 if A_log else 1
-        qkv_, rates_ = carray(pointer(qkv, like), (batch, channels)), carray(pointer(rates, like), (batch, per_head, heads))
+        qkv_, rates_ = (
+            carray(pointer(qkv, like), (batch, channels)),
+            carray(pointer(rates, like), (batch, per_head, heads)),
+        )
         gate_, norm_ = carray(pointer(gate, like), (batch, heads, value)), carray(pointer(norm, like), value)
         A_log_, dt_bias_ = carray(pointer(A_log, like), heads), carray(pointer(dt_bias, like), heads)
         conv_, none = carray(pointer(conv, like), (channels, kernel)), carray(pointer(conv, like), 0)
@@ -205,7 +239,10 @@ def make_mamba_step(parallel: int) -> Callable[..., None]:
     ):
         u_, inputs_ = carray(pointer(u, like), (batch, channels)), carray(pointer(inputs, like), (batch, 2, channels))
         selection_ = carray(pointer(selection, like), (batch, rank + 2 * state))
-        dt_weight_, dt_bias_ = carray(pointer(dt_weight, like), (channels, rank)), carray(pointer(dt_bias, like), channels)
+        dt_weight_, dt_bias_ = (
+            carray(pointer(dt_weight, like), (channels, rank)),
+            carray(pointer(dt_bias, like), channels),
+        )
         A_log_, D_ = carray(pointer(A_log, like), (channels, state)), carray(pointer(D, like), channels)
         h_, y_ = carray(pointer(h, like), (batch, channels, state)), carray(pointer(y, like), (batch, channels))
         new_, one = carray(pointer(new, like), (batch, channels, state)), cast(1, like)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqmem.mixers._decoding import decodes, linear, run_kernel
+from seqmem.mixers._decoding import decodes, linear, rms_epsilon, run_kernel
 from seqmem.mixers._matrix_memory import FORMS, explicit_attention, read_heads, write_and_read
 from seqmem.mixers._shared import ShortConv, at_padding, l2_normalise, resume
 from seqmem.mixers.base import Mixer, split_heads
@@ -126,5 +126,5 @@ def delta_step(
     batch, heads, key, value = memory.shape
     o, new, new_past = qkv.new_empty((batch, heads * value)), torch.empty_like(memory), torch.empty_like(past)
     arrays = qkv, rates, gate, conv.weight, norm.weight, A_log, dt_bias, memory, past, o, new, new_past
-    run_kernel("make_delta_step", arrays, batch, heads, key, value, past.shape[1] + 1, beta_max, norm.eps)
+    run_kernel("make_delta_step", arrays, batch, heads, key, value, past.shape[1] + 1, beta_max, rms_epsilon(norm))
     return o, DeltaNetState(new, new_past)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqmem.mixers._decoding import decodes, linear, run_kernel
+from seqmem.mixers._decoding import decodes, linear
 from seqmem.mixers._matrix_memory import FORMS, explicit_attention, read_heads, write_and_read
 from seqmem.mixers._shared import (
     ShortConv,
@@ -93,9 +93,7 @@ class GatedDeltaNet(Mixer):
         """One token without gradients, x (batch, 1, width); see :mod:`seqmem.mixers._decoding`."""
         now = x[:, 0]
         qkv, rates, gate = linear(self.qkv, now), linear(self.beta_and_step, now), linear(self.gate, now)
-        o, state = delta_step(
-            qkv, rates, self.A_log, self.dt_bias, gate, self.conv, self.norm, self.beta_max, state
-        )
+        o, state = delta_step(qkv, rates, self.A_log, self.dt_bias, gate, self.conv, self.norm, self.beta_max, state)
         return linear(self.out, o)[:, None], state
 
     def attention(self, x: Tensor, *, mask: Tensor | None = None, reset: Tensor | None = None) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from seqmem.errors import InputError
 from seqmem.mixers import _softmax as softmax
-from seqmem.mixers._decoding import decodes, linear, rotary_frequencies, run_kernel
+from seqmem.mixers._decoding import decodes, linear, rms_epsilon, rotary_frequencies, run_kernel
 from seqmem.mixers._packing import check_state, one_at_a_time, pack, to_front, to_place
 from seqmem.mixers._softmax import AttentionState
 from seqmem.mixers.base import Mixer
@@ -98,14 +98,12 @@ class LocalAttention(Mixer):
     def step(self, x: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState]:
         """One token without gradients, x (batch, 1, width); see :mod:`seqmem.mixers._decoding`."""
         now, norms = x[:, 0], self.norms
-        o, new = torch.empty_like(now), AttentionState(*(torch.empty_like(part) for part in state))
+        o, new = now.new_empty(now.shape), AttentionState(*(torch.empty_like(part) for part in state))
         scales = (None, None) if norms is None else (norms.query.weight, norms.key.weight)
         turning = rotary_frequencies(self.head, self.rope_base)
         sizes = len(now), self.heads, self.kv_heads, self.window - 1, self.head
-        eps = 0.0 if norms is None else norms.query.eps
-        run_kernel(
-            "make_local_attention_step", (linear(self.qkv, now), *scales, turning, *state, o, *new), *sizes, eps
-        )
+        eps = 0.0 if norms is None else rms_epsilon(norms.query)
+        run_kernel("make_local_attention_step", (linear(self.qkv, now), *scales, turning, *state, o, *new), *sizes, eps)
         return linear(self.out, o)[:, None], new
 
     def attention(self, x: Tensor, *, mask: Tensor | None = None, reset: Tensor | None = None) -> Tensor:

@@ -89,7 +89,11 @@ class Retention(Mixer):
     def step(self, x: Tensor, state: RetentionState) -> tuple[Tensor, RetentionState]:
         """One token without gradients, x (batch, 1, width); see :mod:`seqmem.mixers._decoding`."""
         now, (memory, position) = x[:, 0], state
-        o, new, end = now.new_empty((len(now), self.out.in_features)), torch.empty_like(memory), torch.empty_like(position)
+        o, new, end = (
+            now.new_empty((len(now), self.out.in_features)),
+            torch.empty_like(memory),
+            torch.empty_like(position),
+        )
         turning = rotary_frequencies(self.key, self.rope_base)
         qkv, gate = linear(self.qkv, now), linear(self.gate, now)
         arrays = qkv, gate, self.forgetting, turning, position, memory, o, new, end

@@ -67,9 +67,9 @@ class RGLRU(Mixer):
         power = torch.empty(self.lru_width).uniform_(0.9, 0.999)  # a^c
         self.decay_logit = nn.Parameter(-torch.log(torch.expm1(-power.log() / SHARPNESS)))
         self.out = nn.Linear(self.lru_width, width)
-        for linear in (self.in_recurrent, self.in_gate, self.out):
-            nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
-            nn.init.zeros_(linear.bias)
+        for module in (self.in_recurrent, self.in_gate, self.out):
+            nn.init.normal_(module.weight, std=module.in_features**-0.5)
+            nn.init.zeros_(module.bias)
 
     def initial_state(self, batch_size: int) -> RGLRUState:
         """Zeros: nothing was read."""

@@ -28,9 +28,9 @@ BLAS_FROM = 5  # rows: fewer are quicker in our own loop than in torch's matrix 
 
 
 def linear_step(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``F.linear`` of x (batch, inputs). Torch's product of a matrix and one vector reads the matrix at half the speed."""
+    """``F.linear`` of x (batch, inputs). For a single row torch reads the matrix at half the speed of memory."""
     batch, (outputs, inputs) = x.shape[0], weight.shape
-    if batch >= BLAS_FROM:
+    if batch >= BLAS_FROM or x.shape[1] != inputs:  # where shapes do not fit, torch says so
         return F.linear(x, weight, bias)
     x, y = x.contiguous(), x.new_empty((batch, outputs))
     offset = 0 if bias is None else bias.data_ptr()
