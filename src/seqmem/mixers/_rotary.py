@@ -28,8 +28,13 @@ def rotary_tables(position: Tensor, size: int, base: float, like: Tensor) -> tup
 @functools.cache
 def _frequencies(size: int, base: float) -> list[float]:
     """Radians per position, for every channel; negative in the first half, whose sines :func:`rotate` subtracts."""
-    positive = [base ** (-2 * i / size) for i in range(size // 2)]
+    positive = half_frequencies(size, base)
     return [-f for f in positive] + positive
+
+
+def half_frequencies(size: int, base: float) -> list[float]:
+    """Radians per position of the channels 0 to size/2 - 1."""
+    return [base ** (-2 * i / size) for i in range(size // 2)]
 
 
 def rotate(x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seqmem.mixers._decoding import decodes, linear, rms_epsilon, run_kernel
 from seqmem.mixers._matrix_memory import FORMS, explicit_attention, read_heads, write_and_read
 from seqmem.mixers._shared import ShortConv, at_padding, l2_normalise, resume
 from seqmem.mixers.base import Mixer, split_heads
@@ -62,12 +63,21 @@ class DeltaNet(Mixer):
         form: str = "auto",
     ) -> tuple[Tensor, DeltaNetState]:
         """(y (batch, time, width), state); the arguments are described in :mod:`seqmem.mixers.base`."""
+        if decodes(self, x, state, mask, reset, form):
+            return self.step(x, state)  # type: ignore[arg-type]
         self.check_input(x, mask, reset, form)
         state = resume(self, state, x)
         x = at_padding(x, mask, 0)
         q, k, v, conv = self._heads(x, state.conv, mask, reset)
         o, memory = write_and_read(q, k, v, None, self._rate(x, mask), state.memory, reset=reset, form=form)
         return self.out(self.norm(o).flatten(-2)), DeltaNetState(memory, conv)
+
+    def step(self, x: Tensor, state: DeltaNetState) -> tuple[Tensor, DeltaNetState]:
+        """One token without gradients, x (batch, 1, width); see :mod:`seqmem.mixers._decoding`."""
+        now = x[:, 0]
+        qkv, beta = linear(self.qkv, now), linear(self.beta, now)
+        o, state = delta_step(qkv, beta, None, None, None, self.conv, self.norm, self.beta_max, state)
+        return linear(self.out, o)[:, None], state
 
     def attention(self, x: Tensor, *, mask: Tensor | None = None, reset: Tensor | None = None) -> Tensor:
         """(batch, heads, time, time): the weight of value j in o_t, from an empty memory; negative where a key was
@@ -94,3 +104,27 @@ class DeltaNet(Mixer):
         """beta (batch, time, heads), 0 at padding."""
         beta = torch.sigmoid(self.beta(x).to(self.out.weight.dtype)) * self.beta_max
         return at_padding(beta, mask, 0)
+
+
+def delta_step(
+    qkv: Tensor,
+    rates: Tensor,
+    A_log: Tensor | None,
+    dt_bias: Tensor | None,
+    gate: Tensor | None,
+    conv: ShortConv,
+    norm: nn.RMSNorm,
+    beta_max: float,
+    state: DeltaNetState,
+) -> tuple[Tensor, DeltaNetState]:
+    """What (gated) DeltaNet does with one token between its projections.
+
+    qkv: (batch, heads (2 key + value)); rates: (batch, heads), with A_log twice as many, the step behind beta; gate:
+    (batch, heads value). Returns what is to be projected, (batch, heads value), and the new state.
+    """
+    memory, past = state
+    batch, heads, key, value = memory.shape
+    o, new, new_past = qkv.new_empty((batch, heads * value)), torch.empty_like(memory), torch.empty_like(past)
+    arrays = qkv, rates, gate, conv.weight, norm.weight, A_log, dt_bias, memory, past, o, new, new_past
+    run_kernel("make_delta_step", arrays, batch, heads, key, value, past.shape[1] + 1, beta_max, rms_epsilon(norm))
+    return o, DeltaNetState(new, new_past)

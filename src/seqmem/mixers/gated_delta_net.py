@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seqmem.mixers._decoding import decodes, linear
 from seqmem.mixers._matrix_memory import FORMS, explicit_attention, read_heads, write_and_read
 from seqmem.mixers._shared import (
     ShortConv,
@@ -18,7 +19,7 @@ from seqmem.mixers._shared import (
     scaled_width,
 )
 from seqmem.mixers.base import Mixer, split_heads
-from seqmem.mixers.delta_net import DeltaNetState
+from seqmem.mixers.delta_net import DeltaNetState, delta_step
 
 
 class GatedDeltaNet(Mixer):
@@ -79,12 +80,21 @@ class GatedDeltaNet(Mixer):
         form: str = "auto",
     ) -> tuple[Tensor, DeltaNetState]:
         """(y (batch, time, width), state); the arguments are described in :mod:`seqmem.mixers.base`."""
+        if decodes(self, x, state, mask, reset, form):
+            return self.step(x, state)  # type: ignore[arg-type]
         self.check_input(x, mask, reset, form)
         state = resume(self, state, x)
         x = at_padding(x, mask, 0)
         q, k, v, conv = self._heads(x, state.conv, mask, reset)
         o, memory = write_and_read(q, k, v, *self._rates(x, mask), state.memory, reset=reset, form=form)
         return self._close(x, o), DeltaNetState(memory, conv)
+
+    def step(self, x: Tensor, state: DeltaNetState) -> tuple[Tensor, DeltaNetState]:
+        """One token without gradients, x (batch, 1, width); see :mod:`seqmem.mixers._decoding`."""
+        now = x[:, 0]
+        qkv, rates, gate = linear(self.qkv, now), linear(self.beta_and_step, now), linear(self.gate, now)
+        o, state = delta_step(qkv, rates, self.A_log, self.dt_bias, gate, self.conv, self.norm, self.beta_max, state)
+        return linear(self.out, o)[:, None], state
 
     def attention(self, x: Tensor, *, mask: Tensor | None = None, reset: Tensor | None = None) -> Tensor:
         """(batch, heads, time, time): the weight of value j in o_t, from an empty memory; negative where a key was

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from seqmem.errors import InputError
 from seqmem.mixers import _softmax as softmax
+from seqmem.mixers._decoding import decodes, linear, rms_epsilon, rotary_frequencies, run_kernel
 from seqmem.mixers._packing import check_state, one_at_a_time, pack, to_front, to_place
 from seqmem.mixers._softmax import AttentionState
 from seqmem.mixers.base import Mixer
@@ -69,6 +70,8 @@ class LocalAttention(Mixer):
         form: str = "auto",
     ) -> tuple[Tensor, AttentionState]:
         """(y (batch, time, width), state); the arguments are described in :mod:`seqmem.mixers.base`."""
+        if decodes(self, x, state, mask, reset, form):
+            return self.step(x, state)  # type: ignore[arg-type]
         self.check_input(x, mask, reset, form)
         check_state(state, x, "LocalAttention")
         if form == "recurrent":
@@ -92,6 +95,17 @@ class LocalAttention(Mixer):
             y = banded_attention(query, key, value, softmax.tags(packing, state, x), self.window)
         state = softmax.updated(packing, key, value, valid, after, self.window - 1)
         return to_place(packing, softmax.merge(y, self.out)), state
+
+    def step(self, x: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState]:
+        """One token without gradients, x (batch, 1, width); see :mod:`seqmem.mixers._decoding`."""
+        now, norms = x[:, 0], self.norms
+        o, new = now.new_empty(now.shape), AttentionState(*(torch.empty_like(part) for part in state))
+        scales = (None, None) if norms is None else (norms.query.weight, norms.key.weight)
+        turning = rotary_frequencies(self.head, self.rope_base)
+        sizes = len(now), self.heads, self.kv_heads, self.window - 1, self.head
+        eps = 0.0 if norms is None else rms_epsilon(norms.query)
+        run_kernel("make_local_attention_step", (linear(self.qkv, now), *scales, turning, *state, o, *new), *sizes, eps)
+        return linear(self.out, o)[:, None], new
 
     def attention(self, x: Tensor, *, mask: Tensor | None = None, reset: Tensor | None = None) -> Tensor:
         """The softmax weights A (batch, heads, time, time) from an empty state, zero outside the window."""

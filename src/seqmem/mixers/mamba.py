@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqmem.errors import InputError
+from seqmem.mixers._decoding import decodes, linear, run_kernel
 from seqmem.mixers._shared import (
     ShortConv,
     at_padding,
@@ -80,6 +81,8 @@ class Mamba(Mixer):
         form: str = "auto",
     ) -> tuple[Tensor, MambaState]:
         """(y (batch, time, width), state); the arguments are described in :mod:`seqmem.mixers.base`."""
+        if decodes(self, x, state, mask, reset, form):
+            return self.step(x, state)  # type: ignore[arg-type]
         self.check_input(x, mask, reset, form)
         state = resume(self, state, x)
         x = at_padding(x, mask, 0)
@@ -89,6 +92,20 @@ class Mamba(Mixer):
             u, dt, -self.A_log.exp(), B, C, state.hidden, reset=reset, backend=scan_backend(form)
         )  # (batch, time, channels)
         return self._close(y, u, gate), MambaState(hidden, conv)
+
+    def step(self, x: Tensor, state: MambaState) -> tuple[Tensor, MambaState]:
+        """One token without gradients, x (batch, 1, width); see :mod:`seqmem.mixers._decoding`."""
+        now, (hidden, past) = x[:, 0], state
+        batch, channels, state_size = hidden.shape
+        u, y = now.new_empty((batch, channels)), now.new_empty((batch, channels))
+        new, new_past = torch.empty_like(hidden), torch.empty_like(past)
+        inputs, conv, dt_proj = linear(self.in_proj, now), self.conv, self.dt_proj
+        arrays: tuple[Tensor | None, ...] = inputs, conv.weight, conv.bias, past, u, new_past
+        run_kernel("make_conv_silu_step", arrays, batch, 2 * channels, channels, past.shape[1] + 1)
+        selection = linear(self.x_proj, u)
+        arrays = u, selection, inputs, dt_proj.weight, dt_proj.bias, self.A_log, self.D, hidden, y, new
+        run_kernel("make_mamba_step", arrays, batch, channels, state_size, self.dt_rank)
+        return linear(self.out, y)[:, None], MambaState(new, new_past)
 
     def attention(self, x: Tensor, *, mask: Tensor | None = None, reset: Tensor | None = None) -> Tensor:
         """(batch, channels, time, time): the weight of u_j in <C_t, h_t>, from an empty memory; sums the states."""

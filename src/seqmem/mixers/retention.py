@@ -9,10 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqmem.errors import InputError
+from seqmem.mixers._decoding import decodes, linear, rotary_frequencies, run_kernel
 from seqmem.mixers._matrix_memory import FORMS, explicit_attention, read_heads, write_and_read
 from seqmem.mixers._rotary import rotary_tables, rotate
 from seqmem.mixers._shared import at_padding, count_positions, resume, scaled_width
 from seqmem.mixers.base import Mixer, split_heads
+
+EPS = 1e-6  # of the norm
 
 
 class RetentionState(NamedTuple):
@@ -73,6 +76,8 @@ class Retention(Mixer):
         form: str = "auto",
     ) -> tuple[Tensor, RetentionState]:
         """(y (batch, time, width), state); the arguments are described in :mod:`seqmem.mixers.base`."""
+        if decodes(self, x, state, mask, reset, form):
+            return self.step(x, state)  # type: ignore[arg-type]
         self.check_input(x, mask, reset, form)
         state = resume(self, state, x)
         x = at_padding(x, mask, 0)
@@ -80,6 +85,20 @@ class Retention(Mixer):
         q, k, v = self._heads(x, position, mask)
         o, memory = write_and_read(q, k, v, self._log_decay(q, mask), None, state.memory, reset=reset, form=form)
         return self._close(x, o), RetentionState(memory, end)
+
+    def step(self, x: Tensor, state: RetentionState) -> tuple[Tensor, RetentionState]:
+        """One token without gradients, x (batch, 1, width); see :mod:`seqmem.mixers._decoding`."""
+        now, (memory, position) = x[:, 0], state
+        o, new, end = (
+            now.new_empty((len(now), self.out.in_features)),
+            torch.empty_like(memory),
+            torch.empty_like(position),
+        )
+        turning = rotary_frequencies(self.key, self.rope_base)
+        qkv, gate = linear(self.qkv, now), linear(self.gate, now)
+        arrays = qkv, gate, self.forgetting, turning, position, memory, o, new, end
+        run_kernel("make_retention_step", arrays, *memory.shape, EPS)
+        return linear(self.out, o)[:, None], RetentionState(new, end)
 
     def attention(self, x: Tensor, *, mask: Tensor | None = None, reset: Tensor | None = None) -> Tensor:
         """(batch, heads, time, time): q_t . k_j gamma^(t - j) / sqrt(key) for j <= t, else 0, from an empty memory."""
@@ -110,5 +129,5 @@ class Retention(Mixer):
 
     def _close(self, x: Tensor, o: Tensor) -> Tensor:
         """The norm, gate and projection of what was read, o (batch, time, heads, value)."""
-        normalised = F.layer_norm(o, o.shape[-1:], eps=1e-6)
+        normalised = F.layer_norm(o, o.shape[-1:], eps=EPS)
         return self.out(normalised.flatten(-2) * F.silu(self.gate(x)))

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seqmem.mixers._decoding import decodes, linear, run_kernel
 from seqmem.mixers._shared import (
     ShortConv,
     at_padding,
@@ -66,9 +67,9 @@ class RGLRU(Mixer):
         power = torch.empty(self.lru_width).uniform_(0.9, 0.999)  # a^c
         self.decay_logit = nn.Parameter(-torch.log(torch.expm1(-power.log() / SHARPNESS)))
         self.out = nn.Linear(self.lru_width, width)
-        for linear in (self.in_recurrent, self.in_gate, self.out):
-            nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
-            nn.init.zeros_(linear.bias)
+        for module in (self.in_recurrent, self.in_gate, self.out):
+            nn.init.normal_(module.weight, std=module.in_features**-0.5)
+            nn.init.zeros_(module.bias)
 
     def initial_state(self, batch_size: int) -> RGLRUState:
         """Zeros: nothing was read."""
@@ -85,6 +86,8 @@ class RGLRU(Mixer):
         form: str = "auto",
     ) -> tuple[Tensor, RGLRUState]:
         """(y (batch, time, width), state); the arguments are described in :mod:`seqmem.mixers.base`."""
+        if decodes(self, x, state, mask, reset, form):
+            return self.step(x, state)  # type: ignore[arg-type]
         self.check_input(x, mask, reset, form)
         state = resume(self, state, x)
         x = at_padding(x, mask, 0)
@@ -93,6 +96,17 @@ class RGLRU(Mixer):
         log_keep, write = self._gates(u, position, mask)
         hidden, last = linear_scan(log_keep, write * u, state.hidden, reset=reset, log=True, backend=scan_backend(form))
         return self._close(x, hidden), RGLRUState(last, conv, end)
+
+    def step(self, x: Tensor, state: RGLRUState) -> tuple[Tensor, RGLRUState]:
+        """One token without gradients, x (batch, 1, width); see :mod:`seqmem.mixers._decoding`."""
+        now, (hidden, past, position) = x[:, 0], state
+        y, new, end, new_past = (torch.empty_like(part) for part in (hidden, hidden, position, past))
+        recurrent, gate, conv = linear(self.in_recurrent, now), linear(self.in_gate, now), self.conv
+        weights = conv.weight, conv.bias, self.gate_weight, self.gate_bias, self.decay_logit
+        arrays = recurrent, gate, *weights, hidden, past, position, y, new, new_past, end
+        sizes = len(now), self.heads, self.lru_width // self.heads, past.shape[1] + 1
+        run_kernel("make_rg_lru_step", arrays, *sizes, SHARPNESS, torch.finfo(now.dtype).tiny)
+        return linear(self.out, y)[:, None], RGLRUState(new, new_past, end)
 
     def attention(self, x: Tensor, *, mask: Tensor | None = None, reset: Tensor | None = None) -> Tensor:
         """(batch, lru_width, time, time): the weight of the convolved input j in h_t, from an empty memory; one head

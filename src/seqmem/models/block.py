@@ -11,6 +11,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from seqmem.errors import InputError, did_you_mean
 from seqmem.mixers import get_mixer
+from seqmem.mixers._decoding import linear, norm_step, parts_decode, silu_product
 from seqmem.mixers._shared import ShortConv
 from seqmem.mixers.state import State
 from seqmem.models.config import SequenceConfig
@@ -35,6 +36,10 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down(F.silu(self.gate(x)) * self.up(x))
+
+    def step(self, x: Tensor) -> Tensor:
+        """The same for one token without gradients, x (batch, width); see :mod:`seqmem.mixers._decoding`."""
+        return linear(self.down, silu_product(linear(self.gate, x), linear(self.up, x)))
 
 
 class BlockState(NamedTuple):
@@ -63,7 +68,8 @@ class Block(GradientCheckpointingLayer):
     def forward(
         self, x: Tensor, state: State = None, mask: Tensor | None = None, reset: Tensor | None = None
     ) -> tuple[Tensor, State]:
-        y = self.mixer_norm(x)
+        decoding = parts_decode(x, self.mixer_norm, self.mlp_norm, self.mlp)
+        y = norm_step(self.mixer_norm, x[:, 0])[:, None] if decoding else self.mixer_norm(x)
         if self.conv is None:
             y, state = self.mixer(y, state, mask=mask, reset=reset)
         else:
@@ -73,7 +79,10 @@ class Block(GradientCheckpointingLayer):
             state = BlockState(conv, memory)
         x = x + y  # (batch, time, width)
         if self.mlp is not None and self.mlp_norm is not None:
-            x = x + self.mlp(self.mlp_norm(x))
+            if decoding:
+                x = x + self.mlp.step(norm_step(self.mlp_norm, x[:, 0]))[:, None]
+            else:
+                x = x + self.mlp(self.mlp_norm(x))
         return x, state
 
 

@@ -28,6 +28,34 @@ def pointer(typing_context, address, like):  # type: ignore[no-untyped-def]
     return target(types.intp, like), code
 
 
+@intrinsic
+def cast(typing_context, value, like):  # type: ignore[no-untyped-def]
+    """``value`` as a number of the type of ``like``."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return context.cast(builder, arguments[0], value, like)
+
+    return like(value, like), code
+
+
+def make_linear_step(parallel: int) -> Callable[..., None]:
+    """y = W x + bias, row after row of W (outputs, inputs): each is fetched once for the whole batch."""
+
+    @jit(parallel)
+    def linear_step(x, weight, bias, y, batch, outputs, inputs, like):  # type: ignore[no-untyped-def]
+        x_, weight_ = carray(pointer(x, like), (batch, inputs)), carray(pointer(weight, like), (outputs, inputs))
+        bias_, y_ = carray(pointer(bias, like), outputs), carray(pointer(y, like), (batch, outputs))
+        for i in range(outputs):
+            row = weight_[i]
+            for b in range(batch):
+                x_b, total = x_[b], like
+                for j in range(inputs):
+                    total += row[j] * x_b[j]
+                y_[b, i] = total + bias_[i] if bias else total
+
+    return linear_step
+
+
 def make_selective_step(parallel: int) -> Callable[..., None]:
     """h' = exp(dt A) h + dt u B,   y = <C, h'>, for every row and channel."""
 
