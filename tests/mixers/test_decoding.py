@@ -114,11 +114,15 @@ class Doubled(GatedDeltaNet):
 
 
 class Lower(nn.Module):
-    """Stands in place of a projection, as an adapter does."""
+    """Stands in place of a projection, as an adapter does, and shows its weight."""
 
     def __init__(self, inner: nn.Linear) -> None:
         super().__init__()
         self.inner = inner
+
+    @property
+    def weight(self) -> Tensor:
+        return self.inner.weight
 
     def forward(self, x: Tensor) -> Tensor:
         return 2 * self.inner(x)

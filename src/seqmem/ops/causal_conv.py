@@ -89,7 +89,7 @@ def causal_conv(
 
     if mask is None:
         recent = valid[:, max(0, time - kernel + 1) :]
-        final = torch.cat([state, recent], 1)[:, recent.shape[1] :]  # (batch, kernel - 1, channels)
+        final = torch.cat([state, recent], 1)[:, recent.shape[1] :].contiguous()  # (batch, kernel - 1, channels)
     else:
         y = y.gather(1, (mask.cumsum(1) - 1).clamp(min=0)[..., None].expand_as(y))
         newest = count + torch.arange(kernel - 1, device=x.device)  # (batch, kernel - 1), in state followed by valid
