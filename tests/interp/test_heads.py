@@ -15,6 +15,8 @@ from seqmem.interp.families import layers_of
 from tests.interp.families import EVERY, draw, make
 
 HEADED = [n for n in EVERY if not any(s.reason for s in sites(make(n)) if s.name.endswith("heads.out"))]
+#: what is read out is also fed back, through the same weights: without them the memory is another one
+FED_BACK = ("jordan",)
 
 
 def _without(model: Any, layer: int, channels: slice) -> Any:
@@ -28,21 +30,22 @@ def _without(model: Any, layer: int, channels: slice) -> Any:
     return other
 
 
-@pytest.mark.parametrize("name", HEADED)
+@pytest.mark.parametrize("name", [name for name in HEADED if name not in FED_BACK])
 def test_a_head_taken_out_is_a_zero_in_the_projection(name: str) -> None:
     model, tokens = make(name), draw()
     with torch.no_grad(), record(model, "layers.1.heads.out") as trace:
         model(tokens)
-    heads, size = trace["layers.1.heads.out"].shape[2:]
-    with torch.no_grad(), ablate_heads(model, {1: [heads - 1]}):
+    out = trace["layers.1.heads.out"]  # (batch, time, heads, size)
+    size, head = out.shape[3], int(out.abs().sum((0, 1, 3)).argmax())  # one that does something
+    with torch.no_grad(), ablate_heads(model, {1: [head]}):
         got = model(tokens).logits
     with torch.no_grad():
         plain = model(tokens).logits
         if isinstance(layers_of(model)[1].out, nn.Identity):  # then the channels are those that the mixer returns
-            with intervene(model, {"layers.1.mixer.out": lambda x: x * (torch.arange(16) < heads - 1)}):
+            with intervene(model, {"layers.1.mixer.out": lambda x: x * (torch.arange(16) != head)}):
                 wanted = model(tokens).logits
         else:
-            wanted = _without(model, 1, slice((heads - 1) * size, heads * size))(tokens).logits
+            wanted = _without(model, 1, slice(head * size, (head + 1) * size))(tokens).logits
     torch.testing.assert_close(got, wanted)
     assert (got - plain).abs().max() > 0
 

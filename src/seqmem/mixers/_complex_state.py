@@ -20,20 +20,24 @@ def scan(
     channels, 2), real. Returns (h (batch, time, channels) complex, the last one as (batch, channels, 2)).
     """
     decay, write = at_padding(decay.expand_as(write), mask, 1), at_padding(write, mask, 0)
-    h, last = linear_scan(
-        decay, write, torch.view_as_complex(hidden.contiguous()), reset=reset, backend=scan_backend(form)
-    )
+    start = torch.view_as_complex(wide(hidden).contiguous())
+    h, last = linear_scan(decay, write, start, reset=reset, backend=scan_backend(form))
     return h, torch.view_as_real(last)
+
+
+def wide(x: Tensor) -> Tensor:
+    """``x`` in float32 at least: there are no complex numbers of half precision."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def into_complex(linear: nn.Linear, x: Tensor) -> Tensor:
     """(..., features) -> (..., channels) complex: the outputs of ``linear`` are real and imaginary parts in turn."""
-    return torch.view_as_complex(linear(x).to(linear.weight.dtype).unflatten(-1, (-1, 2)))
+    return torch.view_as_complex(wide(linear(x).to(linear.weight.dtype)).unflatten(-1, (-1, 2)))
 
 
 def real_part_of(linear: nn.Linear, h: Tensor) -> Tensor:
     """Re(C h), (..., channels) complex -> (..., features): ``linear`` holds Re C and -Im C in turn."""
-    return linear(torch.view_as_real(h).flatten(-2))
+    return linear(torch.view_as_real(h).flatten(-2).to(linear.weight.dtype))
 
 
 def log_uniform(size: int, low: float, high: float) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqmem.mixers._complex_state import scan
+from seqmem.mixers._complex_state import scan, wide
 from seqmem.mixers._matrix_memory import read_heads
 from seqmem.mixers._shared import at_padding, resume
 from seqmem.mixers.base import Mixer, split_heads
@@ -70,7 +70,7 @@ class GateLoop(Mixer):
         write = (k[..., None] * v[..., None, :]).flatten(2).to(decay.dtype)  # (batch, time, heads * key * key)
         memory, last = scan(decay, write, state.memory, mask=mask, reset=reset, form=form)
         memory = memory.real.unflatten(2, (self.heads, self.key, self.key))
-        y = torch.einsum("bthk,bthkv->bthv", q, memory)
+        y = torch.einsum("bthk,bthkv->bthv", wide(q), memory)
         return self._close(x, y), GateLoopState(last)
 
     def attention(self, x: Tensor, *, mask: Tensor | None = None, reset: Tensor | None = None) -> Tensor:
@@ -84,7 +84,7 @@ class GateLoop(Mixer):
         if reset is not None:
             log_decay = log_decay.masked_fill(reset[..., None, None], -torch.inf)
         between = decay_matrix(log_decay.permute(0, 2, 3, 1)).real  # (batch, heads, key, t, j)
-        return torch.einsum("bthk,bjhk,bhktj->bhtj", q, at_padding(k, mask, 0), between)
+        return torch.einsum("bthk,bjhk,bhktj->bhtj", wide(q), wide(at_padding(k, mask, 0)), between)
 
     def read(self, x: Tensor, attention: Tensor, *, mask: Tensor | None = None, reset: Tensor | None = None) -> Tensor:
         """y (batch, time, width) out of the weights that :meth:`attention` gives for the same arguments."""
@@ -96,10 +96,10 @@ class GateLoop(Mixer):
 
     def _log_decay(self, x: Tensor) -> Tensor:
         """log a_t = log sigmoid(alpha) + i beta, (batch, time, heads, key) complex."""
-        gates = self.decay(x[..., : self.decay.in_features]).to(self.out.weight.dtype)
+        gates = wide(self.decay(x[..., : self.decay.in_features]).to(self.out.weight.dtype))
         parts = gates.unflatten(-1, (1 + self.phase, self.heads, self.key)).unbind(2)
         angle = parts[1] if self.phase else torch.zeros_like(parts[0])
         return torch.complex(F.logsigmoid(parts[0]), angle)
 
     def _close(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.out(self.norm(y.flatten(-2)) * F.silu(self.gate(x)))
+        return self.out(self.norm(y.flatten(-2).to(self.out.weight.dtype)) * F.silu(self.gate(x)))

@@ -21,6 +21,8 @@ class Hopfield(ScoredAttention):
     form: "parallel" is the whole call at once, "recurrent" one position at a time; "auto" is "parallel".
     """
 
+    log_beta: Tensor
+
     def __init__(
         self, width: int, *, heads: int = 4, updates: int = 1, beta: float | None = None, learned_beta: bool = False
     ) -> None:
@@ -29,7 +31,10 @@ class Hopfield(ScoredAttention):
             raise InputError(f"Hopfield: updates {updates} and beta {beta}, expected at least 0 and above 0")
         self.updates = updates
         start = torch.full((heads,), self.head**-0.5 if beta is None else float(beta)).log()
-        self.log_beta = nn.Parameter(start, requires_grad=learned_beta)
+        if learned_beta:
+            self.log_beta = nn.Parameter(start)
+        else:
+            self.register_buffer("log_beta", start)
         self.norms = nn.ModuleList(nn.LayerNorm(self.head) for _ in range(2))  # state pattern, stored patterns
 
     def score(self, query: Tensor, seen: Seen) -> Tensor:

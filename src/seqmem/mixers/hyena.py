@@ -7,9 +7,11 @@ from itertools import pairwise
 from typing import ClassVar, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqmem.errors import InputError
+from seqmem.mixers._complex_state import wide
 from seqmem.mixers._shared import ShortConv, at_padding, read_diagonal, resume
 from seqmem.mixers.base import Mixer
 
@@ -89,14 +91,14 @@ class Hyena(Mixer):
 
     def kernel(self, time: int) -> Tensor:
         """(time, width): h at the lags 0 ... time - 1, without D."""
-        dtype = self.skip.dtype
+        dtype = wide(self.skip).dtype
         lag = torch.arange(time, device=self.skip.device, dtype=dtype)[:, None] / self.horizon
         angles = 2 * math.pi * torch.arange(1, self.bands + 1, device=lag.device, dtype=dtype) * lag
         h = torch.cat([lag, angles.cos(), -angles.sin()], -1)
         with torch.autocast(lag.device.type, enabled=False):
             for layer in self.layers:
-                h = torch.sin(self.frequency * layer(h))
-            return self.taps(h) * torch.exp(-lag * self.rates.to(dtype))
+                h = torch.sin(wide(self.frequency) * F.linear(h, wide(layer.weight), wide(layer.bias)))
+            return F.linear(h, wide(self.taps.weight)) * torch.exp(-lag * self.rates.to(dtype))
 
     def attention(self, x: Tensor, *, mask: Tensor | None = None, reset: Tensor | None = None) -> Tensor:
         """(batch, width, time, time): q_t (h_{t-j} + D [t = j]) k_j, the weight of v_j, from an empty memory."""
@@ -139,12 +141,13 @@ class Hyena(Mixer):
         number = (torch.arange(batch, device=real.device)[:, None] * (time + 1) + document).flatten()[place]
         _, row, length = torch.unique_consecutive(number, return_inverse=True, return_counts=True)
         column = torch.arange(len(place), device=real.device) - (length.cumsum(0) - length)[row]
-        tokens, longest = written.flatten(0, 1)[place], int(length.max())
-        rows = written.new_zeros(len(length), longest, width).index_put((row, column), tokens)
+        tokens, longest = wide(written).flatten(0, 1)[place], int(length.max())
+        rows = tokens.new_zeros(len(length), longest, width).index_put((row, column), tokens)
         size = 2 * longest  # so that the end does not wrap round to the beginning
         spectrum = torch.fft.rfft(rows, n=size, dim=1) * torch.fft.rfft(self.kernel(longest), n=size, dim=0)
         read = torch.fft.irfft(spectrum, n=size, dim=1)[row, column] + self.skip * tokens
-        return torch.zeros_like(written).flatten(0, 1).index_copy(0, place, read).unflatten(0, (batch, time))
+        everywhere = torch.zeros_like(written).flatten(0, 1)
+        return everywhere.index_copy(0, place, read.to(written.dtype)).unflatten(0, (batch, time))
 
     @staticmethod
     def _kept(written: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seqmem.errors import InputError
-from seqmem.mixers._complex_state import into_complex, real_part_of, scan
+from seqmem.mixers._complex_state import into_complex, real_part_of, scan, wide
 from seqmem.mixers._shared import at_padding, resume
 from seqmem.mixers.base import Mixer
 
@@ -78,17 +78,18 @@ class LRU(Mixer):
         self.check_input(x, mask, reset, form)
         state = resume(self, state, x)
         x = at_padding(x, mask, 0)
-        write = self.scale.exp() * into_complex(self.write, x)  # (batch, time, state)
+        write = wide(self.scale).exp() * into_complex(self.write, x)  # (batch, time, state)
         h, last = scan(self.eigenvalues(), write, state.hidden, mask=mask, reset=reset, form=form)
         return real_part_of(self.out, h) + self.skip * x, LRUState(last)
 
     def eigenvalues(self) -> Tensor:
         """lambda, (state,) complex, all inside the unit circle."""
-        return torch.exp(torch.complex(-self.decay.exp(), self.phase.exp()))
+        return torch.exp(torch.complex(-wide(self.decay).exp(), wide(self.phase).exp()))
 
     def kernel(self, time: int) -> Tensor:
         """(time, width, width): y_t = sum_l kernel[l] x_{t-l} + D * x_t, from an empty memory."""
         lag = torch.arange(time, device=self.skip.device)
-        b = self.scale.exp()[:, None] * torch.view_as_complex(self.write.weight.unflatten(0, (-1, 2)).mT.contiguous())
+        weight = wide(self.write.weight).unflatten(0, (-1, 2)).mT.contiguous()
+        b = wide(self.scale).exp()[:, None] * torch.view_as_complex(weight)
         powers = self.eigenvalues() ** lag[:, None]  # (time, state)
         return real_part_of(self.out, (powers[..., None] * b).mT).mT

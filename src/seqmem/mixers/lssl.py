@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqmem.errors import InputError
-from seqmem.mixers._complex_state import log_uniform
+from seqmem.mixers._complex_state import log_uniform, wide
 from seqmem.mixers._hippo import MEASURES, hippo
 from seqmem.mixers._packing import Packing, one_at_a_time, pack, to_front, to_place
 from seqmem.mixers._shared import at_padding, resume
@@ -40,6 +40,9 @@ class LSSL(Mixer):
     single position "recurrent".
     """
 
+    a: Tensor
+    b: Tensor
+    log_step: Tensor
     forms: ClassVar[tuple[str, ...]] = ("chunk", "recurrent")
 
     def __init__(
@@ -69,9 +72,11 @@ class LSSL(Mixer):
             a, b = hippo(measure, state)
         else:
             raise InputError(f"LSSL: measure is {measure!r}, expected one of {', '.join(MEASURES)}, random")
-        self.a = nn.Parameter(a.float(), requires_grad=learned)
-        self.b = nn.Parameter(b.float(), requires_grad=learned)
-        self.log_step = nn.Parameter(log_uniform(width, shortest, longest), requires_grad=learned)
+        for name, value in (("a", a.float()), ("b", b.float()), ("log_step", log_uniform(width, shortest, longest))):
+            if learned:
+                setattr(self, name, nn.Parameter(value))
+            else:
+                self.register_buffer(name, value)
         self.reading = nn.Parameter(torch.randn(width, state) * state**-0.5)  # C
         self.skip = nn.Parameter(torch.randn(width))  # D
         self.out = nn.Linear(width, width)
@@ -92,7 +97,7 @@ class LSSL(Mixer):
         """(y (batch, time, width), state); the arguments are described in :mod:`seqmem.mixers.base`."""
         self.check_input(x, mask, reset, form)
         state = resume(self, state, x)
-        x = at_padding(x, mask, 0).to(self.skip.dtype)
+        x = wide(at_padding(x, mask, 0).to(self.skip.dtype))
         if x.shape[1] == 1:
             return self._step(x, state, mask, reset)
         if form == "recurrent":
@@ -100,33 +105,33 @@ class LSSL(Mixer):
         packing = pack(mask, reset)
         u = to_front(packing, x)
         with torch.autocast(x.device.type, enabled=False):
-            y, coefficients = self._chunks(u, state.coefficients, packing)
+            y, coefficients = self._chunks(u, wide(state.coefficients), packing)
         return self._close(x, to_place(packing, y)), LSSLState(coefficients)
 
     def discretised(self) -> tuple[Tensor, Tensor]:
         """A' (width, state, state) and B' (width, state):  (I - alpha dt A) A' = I + (1 - alpha) dt A,
         (I - alpha dt A) B' = dt B.
         """
-        step = self.rate * self.log_step.exp()[:, None, None]
-        one = torch.eye(self.state, dtype=self.a.dtype, device=self.a.device)
-        right = torch.cat([one + (1 - self.alpha) * step * self.a, step * self.b[:, None]], -1)
-        solved = torch.linalg.solve(one - self.alpha * step * self.a, right)
+        a, b, step = wide(self.a), wide(self.b), self.rate * wide(self.log_step).exp()[:, None, None]
+        one = torch.eye(self.state, dtype=a.dtype, device=a.device)
+        right = torch.cat([one + (1 - self.alpha) * step * a, step * b[:, None]], -1)
+        solved = torch.linalg.solve(one - self.alpha * step * a, right)
         return solved[..., :-1], solved[..., -1]
 
     def kernel(self, time: int) -> Tensor:
         """(width, time): C A'^l B'; from an empty memory the layer reads  sum_l kernel[:, l] x_{t-l} + D x_t."""
         decay, write = self.discretised()
-        return torch.einsum("hln,hn->hl", self._written(powers(decay, time), write), self.reading)
+        return torch.einsum("hln,hn->hl", self._written(powers(decay, time), write), wide(self.reading))
 
     def _step(self, x: Tensor, state: LSSLState, mask: Tensor | None, reset: Tensor | None) -> tuple[Tensor, LSSLState]:
         decay, write = self.discretised()
-        before = state.coefficients
+        before = wide(state.coefficients)
         if reset is not None:
             before = before.masked_fill(reset[..., None], 0)
         after = torch.einsum("hnm,bhm->bhn", decay, before) + write * x[:, 0, :, None]
         if mask is not None:
             after = torch.where(mask[..., None], after, before)
-        return self._close(x, (after * self.reading).sum(-1)[:, None]), LSSLState(after)
+        return self._close(x, (after * wide(self.reading)).sum(-1)[:, None]), LSSLState(after)
 
     def _chunks(self, u: Tensor, x0: Tensor, packing: Packing) -> tuple[Tensor, Tensor]:
         """C x_t, (batch, time, width), and the last state, for rows whose real positions come first."""
@@ -137,8 +142,8 @@ class LSSL(Mixer):
         written = self._written(power[:, :step], write)  # (width, step, state)
         lag = torch.arange(step, device=u.device)
         lag = (lag[:, None] - lag).clamp_min(0)
-        kernel = torch.einsum("hln,hn->hl", written, self.reading)[:, lag].tril()  # (width, t, j)
-        carried = torch.einsum("hn,htnm->htm", self.reading, power[:, 1:])  # what C reads of the state handed on
+        kernel = torch.einsum("hln,hn->hl", written, wide(self.reading))[:, lag].tril()  # (width, t, j)
+        carried = torch.einsum("hn,htnm->htm", wide(self.reading), power[:, 1:])  # what C reads of the state handed on
         count = torch.full((batch,), time, device=u.device) if packing.real is None else packing.real.sum(1)
         current = torch.zeros(batch, dtype=torch.long, device=u.device)  # the document that x0 belongs to
         outputs = []
@@ -191,7 +196,7 @@ class LSSL(Mixer):
         return torch.einsum("hlnm,hm->hln", power, write)
 
     def _close(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.out(F.gelu(y + self.skip * x))
+        return self.out(F.gelu(y + self.skip * x).to(self.out.weight.dtype))
 
 
 def powers(matrix: Tensor, count: int) -> Tensor:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqmem.errors import InputError
-from seqmem.mixers._complex_state import log_uniform, scan, zero_order_hold
+from seqmem.mixers._complex_state import log_uniform, scan, wide, zero_order_hold
 from seqmem.mixers._hippo import normal_eigenvalues
 from seqmem.mixers._shared import at_padding, read_diagonal, resume
 from seqmem.mixers.base import Mixer
@@ -77,7 +77,7 @@ class S4D(Mixer):
         """(y (batch, time, width), state); the arguments are described in :mod:`seqmem.mixers.base`."""
         self.check_input(x, mask, reset, form)
         state = resume(self, state, x)
-        x = at_padding(x, mask, 0).to(self.skip.dtype)
+        x = wide(at_padding(x, mask, 0).to(self.skip.dtype))
         decay, factor = self._discretised()  # (width, pairs)
         write = (x[..., None] * factor).flatten(-2)  # (batch, time, width * pairs)
         h, last = scan(decay.flatten(), write, state.hidden, mask=mask, reset=reset, form=form)
@@ -112,15 +112,15 @@ class S4D(Mixer):
         return self._close(x, read_diagonal(attention, x))
 
     def _discretised(self) -> tuple[Tensor, Tensor]:
-        eigenvalue = torch.complex(-self.log_decay.exp(), self.frequency)
-        return zero_order_hold(eigenvalue, self.log_step.exp()[:, None])
+        eigenvalue = torch.complex(-wide(self.log_decay).exp(), wide(self.frequency))
+        return zero_order_hold(eigenvalue, wide(self.log_step).exp()[:, None])
 
     def _conjugate_reading(self) -> Tensor:
         """2 Re C and -2 Im C: their product with the parts of h is 2 Re(C h)."""
-        return self.reading * self.reading.new_tensor([2.0, -2.0])
+        return wide(self.reading) * wide(self.reading).new_tensor([2.0, -2.0])
 
     def _close(self, x: Tensor, y: Tensor) -> Tensor:
-        return F.glu(self.out(F.gelu(y + self.skip * x)), -1)
+        return F.glu(self.out(F.gelu(y + self.skip * x).to(self.out.weight.dtype)), -1)
 
 
 def _frequencies(initialisation: str, pairs: int) -> Tensor:

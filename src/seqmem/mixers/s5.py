@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqmem.errors import InputError
-from seqmem.mixers._complex_state import into_complex, log_uniform, real_part_of, scan, zero_order_hold
+from seqmem.mixers._complex_state import into_complex, log_uniform, real_part_of, scan, wide, zero_order_hold
 from seqmem.mixers._hippo import normal_eigenvalues
 from seqmem.mixers._shared import at_padding, resume
 from seqmem.mixers.base import Mixer
@@ -75,7 +75,7 @@ class S5(Mixer):
         self.check_input(x, mask, reset, form)
         state = resume(self, state, x)
         x = at_padding(x, mask, 0)
-        decay, factor = zero_order_hold(self.eigenvalues(), self.log_step.exp())
+        decay, factor = zero_order_hold(self.eigenvalues(), wide(self.log_step).exp())
         h, last = scan(
             decay, factor * into_complex(self.write, x), state.hidden, mask=mask, reset=reset, form=form
         )  # (batch, time, state / 2)
@@ -84,4 +84,4 @@ class S5(Mixer):
 
     def eigenvalues(self) -> Tensor:
         """lambda of the continuous system, (state / 2,) complex, left of the imaginary axis."""
-        return torch.complex(-self.log_decay.exp(), self.frequency)
+        return torch.complex(-wide(self.log_decay).exp(), wide(self.frequency))
