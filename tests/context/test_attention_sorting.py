@@ -23,7 +23,8 @@ OWNER = torch.tensor([[-1, 0, 0, 0, 1, 1, 2, 2, 2, 2, 2, -1, -1, -1], [-1, 2, 2,
 
 def sums(rows: Tensor) -> Tensor:
     """(batch, documents): a loop over what the last row of weights (batch, time) gives to each."""
-    return torch.stack([torch.stack([row[own == d].sum() for d in range(3)]) for row, own in zip(rows, OWNER, strict=True)])
+    pairs = zip(rows, OWNER, strict=True)
+    return torch.stack([torch.stack([row[own == d].sum() for d in range(3)]) for row, own in pairs])
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "mamba2", "rwkv", "retention", "delta_net", "attention"])
@@ -111,9 +112,9 @@ def test_prompts_say_whose_a_token_is() -> None:
     assert owner.tolist() == [[-1, -1, 2, 2, 2, 0, 0, 1, -1]]
     tokens, owner = prompts_of(given, torch.tensor([[0]]), torch.tensor([[9]]))
     assert (tokens.tolist(), owner.tolist()) == ([[1, 2, 9]], [[0, 0, -1]])
+    two = given.repeat(2, 1, 1)
+    two[1, 0, 1] = -1
     with pytest.raises(InputError, match="prompts of different lengths"):
-        two = given.repeat(2, 1, 1)
-        two[1, 0, 1] = -1
         prompts_of(two, torch.tensor([[0], [0]]), torch.tensor([[9], [9]]))
 
 
@@ -170,7 +171,7 @@ def test_a_model_without_weights_says_so() -> None:
     with pytest.raises(InputError, match="has no exact attention matrix"):
         document_attention(make("gru"), TOKENS, OWNER)
     config = hf.FalconMambaConfig(vocab_size=40, hidden_size=8, state_size=4, num_hidden_layers=1)
-    with pytest.raises(InputError, match="FalconMambaForCausalLM (keeps no cache|returns no attention weights)"):
+    with pytest.raises(InputError, match=r"FalconMambaForCausalLM (keeps no cache|returns no attention weights)"):
         document_attention(hf.FalconMambaForCausalLM(config).eval(), TOKENS, OWNER)
     t5 = hf.T5ForConditionalGeneration(hf.T5Config(vocab_size=40, d_model=8, d_ff=8, num_layers=1, num_heads=2, d_kv=4))
     with pytest.raises(InputError, match="is no causal language model"):

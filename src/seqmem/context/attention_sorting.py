@@ -17,10 +17,12 @@ from seqmem.errors import InputError
 
 class Sorting(NamedTuple):
     """orders: (rounds + 1, batch, documents), the documents' numbers from the first to the last in the prompt, before
-    and after each round. scores: (rounds, batch, documents), the attention to each document, by its number."""
+    and after each round. scores: (rounds, batch, documents), the attention to each document, by its number, in the
+    order before the round. logits: (rounds, batch, vocabulary), what the model would say then."""
 
     orders: Tensor
     scores: Tensor
+    logits: Tensor
 
 
 class SortedDocuments(NamedTuple):
@@ -60,15 +62,17 @@ def sort_documents(
     chosen = None if layers is None else list(layers)
     batch, count = documents.shape[:2]
     order = torch.arange(count, device=documents.device).expand(batch, count)
-    orders, scores = [order], []
+    orders, seen = [order], []
     for _ in range(rounds):
         tokens, owner = prompts_of(documents, order, question, header)
-        found = document_attention(model, tokens, owner, layers=chosen).scores.to(documents.device)  # by number
-        order = order.gather(1, found.gather(1, order).argsort(dim=1, stable=True))
+        found = document_attention(model, tokens, owner, layers=chosen)
+        placed = found.scores.to(order.device).gather(1, order)  # (batch, place)
+        order = order.gather(1, placed.argsort(dim=1, stable=True))
         orders.append(order)
-        scores.append(found)
-    empty = torch.zeros(0, batch, count)
-    return Sorting(torch.stack(orders), torch.stack(scores) if scores else empty)
+        seen.append(found)
+    if not seen:
+        return Sorting(torch.stack(orders), torch.zeros(0, batch, count), torch.zeros(0, batch, 0))
+    return Sorting(torch.stack(orders), torch.stack([f.scores for f in seen]), torch.stack([f.logits for f in seen]))
 
 
 def prompts_of(

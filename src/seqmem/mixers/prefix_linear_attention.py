@@ -1,7 +1,7 @@
 """Prefix linear attention: the first M positions are read in both directions, what follows is read causally.
 
-    y_i = f(q_i)^T (sum_{j<=i} f(k_j) v_j^T + sum_{j<=M} f(k'_j) v'_j^T)
-          / f(q_i)^T (sum_{j<=i} f(k_j)     + sum_{j<=M} f(k'_j))
+y_i = f(q_i)^T (sum_{j<=i} f(k_j) v_j^T + sum_{j<=M} f(k'_j) v'_j^T)
+      / f(q_i)^T (sum_{j<=i} f(k_j)     + sum_{j<=M} f(k'_j))
 """
 
 from __future__ import annotations
@@ -116,9 +116,7 @@ class PrefixLinearAttention(Mixer):
         v = self._written(self.write(x), mask)[1]
         return self.out(read_heads(attention, v[..., :-1]).flatten(-2))
 
-    def _encoded(
-        self, x: Tensor, memory: Tensor, begun: Tensor, mask: Tensor | None, reset: Tensor | None
-    ) -> Tensor:
+    def _encoded(self, x: Tensor, memory: Tensor, begun: Tensor, mask: Tensor | None, reset: Tensor | None) -> Tensor:
         """The memory with the prefix in it, in the rows where a text begins; emptied where the first position says."""
         assert self.encode is not None
         counts = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask

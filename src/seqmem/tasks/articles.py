@@ -23,12 +23,14 @@ class Article(NamedTuple):
     answer: str
 
 
-_STARTS = ("Bra", "Del", "Fen", "Gor", "Hal", "Jor", "Kel", "Lor", "Mar", "Nor", "Pel", "Ros", "Sel", "Tar", "Vel", "Wen")
+_STARTS = ("Bra", "Del", "Fen", "Gor", "Hal", "Jor", "Kel", "Lor", "Mar", "Nor", "Pel", "Ros", "Sel", "Tar",
+           "Vel", "Wen")  # fmt: skip
 _ENDS = ("dan", "fin", "gard", "lo", "mira", "na", "ric", "sky", "tine", "vin", "wick", "zel")
 _WORDS = {
     "job": ("baker", "doctor", "farmer", "judge", "painter", "pilot", "sailor", "singer", "teacher", "writer"),
     "animal": ("bear", "cat", "dog", "fox", "goat", "horse", "lion", "mouse", "rabbit", "snake", "tiger", "wolf"),
-    "colour": ("black", "blue", "brown", "gold", "green", "orange", "pink", "purple", "red", "silver", "white", "yellow"),
+    "colour": ("black", "blue", "brown", "gold", "green", "orange", "pink", "purple", "red", "silver", "white",
+               "yellow"),
     "tool": ("bell", "camera", "clock", "drum", "guitar", "hammer", "knife", "lamp", "piano", "ring", "sword", "watch"),
 }  # fmt: skip
 _TEXT = (

@@ -35,8 +35,8 @@ class SetIntersection(Task):
             slice.
         times: how often the lists are said, one after the other, before the question: with 2, each list is once read
             after the other whatever the order (JRT-Prompt).
-        test_lengths: lengths to test at, by default those of 1, 2 and 4 times ``long`` items, as far as the vocabulary
-            reaches; another length is another long list.
+        test_lengths: lengths to test at, by default 1 and about 2 and 4 times the training length, as far as the
+            vocabulary reaches; another length is another long list, see :meth:`length_of`.
     """
 
     long: int = 48
@@ -57,7 +57,8 @@ class SetIntersection(Task):
                 f"task '{name}': long={self.long} with short={self.short} of {self.vocabulary} items, expected "
                 f"{self.short} to {most}"
             )
-        lengths = self.test_lengths or [self.length_of(n * self.long) for n in (1, 2, 4) if n * self.long <= most]
+        items = [n * (self.long + 3 + self.short) - 3 - self.short for n in (1, 2, 4)]  # n times as many steps, or more
+        lengths = self.test_lengths or [self.length_of(long) for long in items if long <= most]
         object.__setattr__(self, "test_lengths", _check.lengths_to_test(name, lengths, self.train_length))
         for one in self.test_lengths:
             self._long_of(one)
@@ -116,7 +117,8 @@ class SetIntersection(Task):
 
     def _told(self, first: Tensor, second: Tensor) -> Tensor:
         """Both lists, each behind its mark."""
-        return torch.cat([torch.full_like(first[:, :1], FIRST), first, torch.full_like(first[:, :1], SECOND), second], 1)
+        marks = (torch.full_like(first[:, :1], mark) for mark in (FIRST, SECOND))
+        return torch.cat([next(marks), first, next(marks), second], 1)
 
     def example(self, generator: torch.Generator) -> str:
         """Items as numbers, a bar between the lists."""
