@@ -62,8 +62,13 @@ def _implicit(model: Any, tokens: Tensor, layers: list[int] | None) -> tuple[Ten
         size = weights[:, :, -1].abs()  # (batch, heads, time)
         return (size / size.sum(-1, keepdim=True).clamp(min=1e-30)).mean(1)
 
-    rows = reduced_attention(model, tokens, last, None, layers=layers)
-    return torch.stack(list(rows.values())).mean(0), model(tokens, use_cache=False).logits[:, -1]
+    said: list[Tensor] = []
+    handle = model.register_forward_hook(lambda _, args, output: said.append(output.logits[:, -1]))
+    try:
+        rows = reduced_attention(model, tokens, last, None, layers=layers)
+    finally:
+        handle.remove()
+    return torch.stack(list(rows.values())).mean(0), said[-1]
 
 
 def _explicit(model: Any, tokens: Tensor, layers: list[int] | None) -> tuple[Tensor, Tensor]:
