@@ -51,7 +51,7 @@ PAPER = Paper(
     ),
     limits="Documents of a few tokens, a few hundred tokens in all, where the paper has 30,000 and models of billions "
     "of weights. The trained model's recency bias is built in, steeper than ALiBi's own, so that 160 tokens are far: "
-    "with ALiBi's slopes it answers everything. Questions repeat a sentence, and distractors are not chosen to mislead.",
+    "with ALiBi's slopes it answers everything. Questions repeat a sentence; distractors are not made to mislead.",
     own_model="sort_by_attention(model, tokenizer, documents, question), then model.generate(found.ids)",
     settings={
         "smoke": {"steps": 3, "rows": 1, "documents": 8, "articles": 4, "questions": 2, PRETRAINED: TINY},

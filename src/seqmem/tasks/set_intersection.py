@@ -100,16 +100,12 @@ class SetIntersection(Task):
         drawn = _draw.subsets(batch_size, self.short + long - 1, self.vocabulary, generator)
         items = FIRST_ITEM + _draw.shuffled(drawn, generator)  # (batch, short + long - 1), the first is in both lists
         short = _draw.shuffled(items[:, : self.short], generator)
-        rest = torch.cat([items[:, :1], items[:, self.short :]], 1)
-        lists = (short, _draw.shuffled(rest, generator))
+        longer = _draw.shuffled(torch.cat([items[:, :1], items[:, self.short :]], 1), generator)
         groups = torch.zeros(batch_size, dtype=torch.int64)
         if self.order == "both":
             groups = (torch.arange(batch_size) + torch.randint(2, (), generator=generator)) % 2
-        ways = [self._told(*lists), self._told(*lists[::-1])]
-        if self.order == "long_first":
-            told = ways[1]
-        else:
-            told = torch.where(groups[:, None] == 0, *ways)
+        told, other = self._told(short, longer), self._told(longer, short)
+        told = other if self.order == "long_first" else torch.where(groups[:, None] == 0, told, other)
         inputs = torch.cat([told] * self.times + [torch.full((batch_size, 1), ASK)], 1)
         targets = torch.full((batch_size, length), IGNORE)
         targets[:, -1] = items[:, 0]
