@@ -45,6 +45,8 @@ MIXERS: dict[str, MixerEntry] = _rows(
      "Were RNNs All We Needed? (2024), arXiv 2410.01201"),
     ("linear_attention", "LinearAttention", "attention through a positive feature map, a sum of outer products",
      "constant", "Transformers are RNNs (2020), arXiv 2006.16236"),
+    ("prefix_linear_attention", "PrefixLinearAttention", "linear attention that can read a prefix in both directions",
+     "constant", "Just read twice (2024), arXiv 2407.05483"),
     ("retention", "Retention", "linear attention with a fixed decay per head and rotary positions", "constant",
      "Retentive Network (2023), arXiv 2307.08621"),
     ("mamba", "Mamba", "selective state space with input-dependent step, input and output", "constant",

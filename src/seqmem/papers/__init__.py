@@ -20,6 +20,9 @@ MODULES: dict[str, str] = {
     # cognition
     "cmr-heads": "seqmem.papers.cmr_heads",
     "verbatim-memory-surprisal": "seqmem.papers.verbatim_memory_surprisal",
+    # context
+    "attention-sorting": "seqmem.papers.attention_sorting",
+    "just-read-twice": "seqmem.papers.just_read_twice",
     # continual
     "ewc": "seqmem.papers.ewc",
     "spurious-forgetting": "seqmem.papers.spurious_forgetting",

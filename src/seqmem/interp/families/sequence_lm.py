@@ -10,7 +10,15 @@ from torch import Tensor, nn
 from seqmem.interp.families.layer import Call, Layer
 from seqmem.mixers.state import State, map_state
 
-HEADED = ("Attention", "LocalAttention", "LinearAttention", "Retention", "DeltaNet", "GatedDeltaNet")
+HEADED = (
+    "Attention",
+    "LocalAttention",
+    "LinearAttention",
+    "PrefixLinearAttention",
+    "Retention",
+    "DeltaNet",
+    "GatedDeltaNet",
+)
 
 
 def layers(model: Any) -> list[Layer]:
