@@ -32,7 +32,7 @@ PAPER = Paper(
     "greedily 500 texts of 10 and of 20 letters. The layers of the library that have an exact attention matrix, "
     "explicit or implicit, are measured as they begin.",
     baseline="the plain mean of the encoder's outputs instead of an alignment, trained alike",
-    control="the trained models with their weights shuffled among the positions: what they say must be lost",
+    control="the trained models with their weights shuffled among the positions: no better than the plain mean",
     figures=(
         *(
             figure
@@ -43,7 +43,7 @@ PAPER = Paper(
                 Figure(f"{kind}_location", f"{distribution}: accuracy of the score that names places"),
                 Figure(f"{kind}_location_long", f"{distribution}: the same at twice the length"),
                 Figure(f"{kind}_content_long", f"{distribution}: the worst that compares, at twice the length"),
-                Figure(f"{kind}_shuffled", f"{distribution}: accuracy, weights shuffled (control; the best score's)"),
+                Figure(f"{kind}_shuffled", f"{distribution}: accuracy, weights shuffled (control; the best of those scores)"),
             )
         ),
         Figure("mean_of_all", "accuracy with the plain mean (baseline)"),
@@ -55,7 +55,7 @@ PAPER = Paper(
         "soft_location_long < 0.5 and sparse_location_long < 0.5 and zeros > 0 and sum_error < 1e-6",
         in_part="soft_content >= 0.95 and sparse_content >= 0.95 and soft_location_long < 0.5 and "
         "sparse_location_long < 0.5 and zeros > 0 and sum_error < 1e-6",
-        control="soft_shuffled < 0.5 and sparse_shuffled < 0.5",
+        control="soft_shuffled <= mean_of_all + 0.05 and sparse_shuffled <= mean_of_all + 0.05",
     ),
     limits="One task of one length, in which a query need only count; letters, not words. Hard attention and local "
     "windows are in the library and not in this experiment. A weight is what is read of a position, not why: outputs "
@@ -63,14 +63,14 @@ PAPER = Paper(
     own_model="Alignment(width, score, distribution)(queries, keys).weights in any model of your own",
     settings={
         "smoke": {"steps": 2, "tests": 8},
-        "laptop": {"steps": 800, "tests": 500},
+        "laptop": {"steps": 1500, "tests": 500},
         "full": {"steps": 4000, "tests": 2000},
     },
     seeds={"smoke": 1, "laptop": 3, "full": 5},
     parts=("soft", "sparse"),
 )
 
-LETTERS, LENGTH, WIDTH, BATCH, RATE = 16, 10, 64, 64, 5e-3
+LETTERS, LENGTH, WIDTH, BATCH, RATE = 16, 10, 64, 32, 1e-2
 
 
 def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, report: Report) -> dict[str, Any]:
