@@ -43,7 +43,10 @@ PAPER = Paper(
                 Figure(f"{kind}_location", f"{distribution}: accuracy of the score that names places"),
                 Figure(f"{kind}_location_long", f"{distribution}: the same at twice the length"),
                 Figure(f"{kind}_content_long", f"{distribution}: the worst that compares, at twice the length"),
-                Figure(f"{kind}_shuffled", f"{distribution}: accuracy, weights shuffled (control; the best of those scores)"),
+                Figure(
+                    f"{kind}_shuffled",
+                    f"{distribution}: accuracy, weights shuffled (control; the best of those scores)",
+                ),
             )
         ),
         Figure("mean_of_all", "accuracy with the plain mean (baseline)"),
