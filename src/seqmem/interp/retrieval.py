@@ -88,9 +88,9 @@ def retrieval_scores(
     tests: list[dict[int, Tensor]] = []
     chances: list[float] = []
     for texts in _alike(_texts(tokenizer, needles, haystack, lengths, depths)):
-        scores, chance = _read(model, texts, new_tokens, chosen)
+        scores, by_luck = _read(model, texts, new_tokens, chosen)
         tests.append(scores)
-        chances += chance
+        chances += by_luck
     table = []
     for layer in chosen:
         scores_of = torch.cat([test[layer] for test in tests])  # (tests, heads)

@@ -126,7 +126,8 @@ def _fits(mixer: Mixer, x: Tensor, state: State) -> bool:
         layout = mixer.__dict__["_layout"] = Layout(shapes, type(after), parts)
     if type(state) is not layout.kind:
         return False
-    for t, (shape, dtype) in zip(state, layout.state, strict=True):
+    parts_of_state: Any = state
+    for t, (shape, dtype) in zip(parts_of_state, layout.state, strict=True):
         if t.shape[1:] != shape or t.shape[0] != x.shape[0]:
             return False
         if not (_plain(t, dtype or x.dtype) and t.is_contiguous()):

@@ -111,5 +111,5 @@ def _padded(entries: Entries, count: int) -> Entries:
     nothing = no_entries(
         len(entries.place), count, entries.key.shape[2], entries.key.shape[3], entries.value.shape[3], entries.key
     )
-    parts = (torch.cat([new, old], 1) for new, old in zip(nothing[:3], entries[:3], strict=True))
-    return Entries(*parts, entries.position)
+    key, value, place = (torch.cat([new, old], 1) for new, old in zip(nothing[:3], entries[:3], strict=True))
+    return Entries(key, value, place, entries.position)

@@ -97,6 +97,7 @@ class Hyena(Mixer):
         h = torch.cat([lag, angles.cos(), -angles.sin()], -1)
         with torch.autocast(lag.device.type, enabled=False):
             for layer in self.layers:
+                assert isinstance(layer, nn.Linear)
                 h = torch.sin(wide(self.frequency) * F.linear(h, wide(layer.weight), wide(layer.bias)))
             return F.linear(h, wide(self.taps.weight)) * torch.exp(-lag * self.rates.to(dtype))
 

@@ -63,7 +63,7 @@ class Block(GradientCheckpointingLayer):
         self.conv = ShortConv(config.width, wanted, bias=True, owner="SequenceLM") if wanted else None
         self.mlp_norm = nn.RMSNorm(config.width, eps=config.norm_eps) if config.mlp_width else None
         make = FANMLP if config.mlp == "fan" else SwiGLU
-        self.mlp = make(config.width, config.mlp_width, len(config.layers)) if config.mlp_width else None
+        self.mlp: Any = make(config.width, config.mlp_width, len(config.layers)) if config.mlp_width else None
 
     def forward(
         self, x: Tensor, state: State = None, mask: Tensor | None = None, reset: Tensor | None = None

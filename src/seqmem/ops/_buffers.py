@@ -96,5 +96,5 @@ def like(x: Tensor) -> Tensor:
     size = x.numel() * x.element_size()
     if size < SMALLEST or type(x) is not Tensor or x.device.type != "cpu" or x.dtype not in NUMPY:
         return torch.empty_like(x, memory_format=torch.contiguous_format)
-    block = np.asarray(_Lease(pool(), size)).view(NUMPY[x.dtype])  # type: ignore[call-overload]
+    block = np.asarray(_Lease(pool(), size)).view(NUMPY[x.dtype])
     return torch.from_numpy(block.reshape(x.shape))

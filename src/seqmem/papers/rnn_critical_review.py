@@ -79,7 +79,9 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
 
 def _layers(count: int, time: int, report: Report) -> dict[str, Any]:
     """The table of layers, and their gradients; SHOWN lines to a plot, in the order of the table."""
-    rows, series, drawn = [], {}, {}
+    rows: list[Any] = []
+    series: dict[str, Any] = {}
+    drawn: dict[str, Any] = {}
     for n, row in enumerate(taxonomy(16)[:count]):
         report(0.5 + 0.5 * n / len(MIXERS), row["name"])
         torch.manual_seed(0)
