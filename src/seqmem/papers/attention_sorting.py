@@ -10,6 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqmem.context import document_attention, prompts_of, sort_documents
+from seqmem.mixers._entries import Seen
+from seqmem.mixers._scored import dot_products
+from seqmem.mixers.alibi_attention import AlibiAttention
 from seqmem.models import SequenceConfig, SequenceLM
 from seqmem.papers._subject import PRETRAINED, TINY, subject
 from seqmem.papers._text import descend
@@ -71,38 +74,14 @@ ROUNDS, LAST, TAUGHT, BATCH, GROWING = 2, 3, 8, 32, 0.7
 HEADER = "Here are some facts about places and people. They will be needed to complete a sentence.\n\n"
 
 
-class RecencyAttention(nn.Module):
-    """softmax_j( q_t . k_j / sqrt(head) - slope (t - j) ), as in Train Short, Test Long (2021), arXiv 2108.12409, with
-    slopes 1/4, 1/8, ... 1/2^(heads + 1), queries and keys normed. It reads whole texts."""
+class RecencyAttention(AlibiAttention):
+    """With steeper slopes: 1/4, 1/8, ... 1/2^(heads + 1)."""
 
-    slopes: Tensor
-
-    def __init__(self, width: int, heads: int = 4) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv, self.out = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width, bias=False)
-        self.query, self.key = nn.RMSNorm(width // heads), nn.RMSNorm(width // heads)
-        self.register_buffer("slopes", 2.0 ** -torch.arange(2, heads + 2), persistent=False)
-
-    def forward(self, x: Tensor, state: None = None, *, mask: None = None, reset: None = None) -> tuple[Tensor, None]:
-        """(batch, time, width) -> the same."""
-        return self.read(x, self.attention(x)), None
-
-    def attention(self, x: Tensor) -> Tensor:
-        """The weights (batch, heads, time, time)."""
-        q, k, _ = self._heads(x)
-        time = torch.arange(x.shape[1], device=x.device)
-        behind = time[:, None] - time
-        score = self.query(q) @ self.key(k).mT / q.shape[-1] ** 0.5 - self.slopes[:, None, None] * behind
-        return score.masked_fill(behind < 0, -torch.inf).softmax(-1)
-
-    def read(self, x: Tensor, attention: Tensor) -> Tensor:
-        """What is read through these weights."""
-        return self.out((attention @ self._heads(x)[2]).transpose(1, 2).flatten(2))
-
-    def _heads(self, x: Tensor) -> tuple[Tensor, ...]:
-        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))
-        return qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (batch, heads, time, head) each
+    def score(self, query: Tensor, seen: Seen) -> Tensor:
+        """The dot products less the distances times the heads' slopes."""
+        distance = seen.query_place[:, :, None] - seen.entries.place[:, None]  # (batch, time, entries)
+        slopes = 2.0 ** -torch.arange(2, self.heads + 2)
+        return dot_products(query, seen.entries.key) - slopes[:, None, None] * distance[:, None]
 
 
 class Asked(NamedTuple):

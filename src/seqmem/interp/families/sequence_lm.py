@@ -14,10 +14,10 @@ HEADED = (
     "Attention",
     "LocalAttention",
     "LinearAttention",
-    "PrefixLinearAttention",
     "Retention",
     "DeltaNet",
     "GatedDeltaNet",
+    "PrefixLinearAttention",
 )
 
 
