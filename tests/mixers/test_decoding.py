@@ -53,6 +53,8 @@ def test_which_layers_step() -> None:
 
 OPTIONS: list[tuple[str, dict[str, object]]] = [(name, {}) for name in STEPPING] + [
     ("local_attention", {"window": 1}),
+    ("local_attention", {"window": 4, "heads": 2, "head": 4}),
+    ("local_attention", {"window": 4, "heads": 4, "head": 8}),
     ("local_attention", {"window": 5, "heads": 4, "kv_heads": 2, "qk_norm": False}),
     ("retention", {"value_expansion": 1.5, "heads": 4}),
     ("mamba", {"conv": 1, "state_size": 3, "dt_rank": 2}),

@@ -99,7 +99,8 @@ class LocalAttention(Mixer):
     def step(self, x: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState]:
         """One token without gradients, x (batch, 1, width); see :mod:`seqmem.mixers._decoding`."""
         now, norms = x[:, 0], self.norms
-        o, new = now.new_empty(now.shape), AttentionState(*(torch.empty_like(part) for part in state))
+        o = now.new_empty(len(now), self.heads * self.head)  # which is width only where head is left to itself
+        new = AttentionState(*(torch.empty_like(part) for part in state))
         scales = (None, None) if norms is None else (norms.query.weight, norms.key.weight)
         turning = rotary_frequencies(self.head, self.rope_base)
         sizes = len(now), self.heads, self.kv_heads, self.window - 1, self.head
