@@ -75,8 +75,6 @@ _TABLE = (
             "induction-heads",
             "retrieval-heads",
             "sixteen-heads",
-            "locally-typical",
-            "fallback-behaviors",
             "attention-sorting",
             "verbatim-memory-surprisal",
             "cmr-heads",
@@ -105,7 +103,7 @@ _TABLE = (
         licence="MIT",
         citation="textgenrnn 2.0.0 (2020), Max Woolf",
         convert="textgenrnn",
-        used_by=("locally-typical", "fallback-behaviors", "verbatim-memory-surprisal"),
+        used_by=("verbatim-memory-surprisal",),
     ),
     Asset(
         name="peers-recall",

@@ -113,9 +113,11 @@ def _needles(count: int, generator: torch.Generator) -> list[Needle]:
     return found
 
 
-def _train(lm: SequenceLM, length: int, steps: int, rate: float, generator: torch.Generator, report: Any) -> None:
+def _train(
+    lm: SequenceLM, length: int, rows: int, steps: int, rate: float, generator: torch.Generator, report: Any
+) -> None:
     def loss_of(_: int) -> Tensor:
-        tokens, answers = texts(32, length, generator)
+        tokens, answers = texts(rows, length, generator)
         logits, target = lm.run(tokens[:, :-1])[0], tokens[:, 1:]
         told = F.cross_entropy(logits[answers[:, 1:]], target[answers[:, 1:]])
         return told + 0.1 * F.cross_entropy(logits.flatten(0, 1), target.flatten())
@@ -130,8 +132,8 @@ def _trained(settings: dict[str, Any], seed: int, report: Report) -> dict[str, A
     layer = {"name": "attention", "heads": 8}
     lm = SequenceLM(SequenceConfig(vocab_size=VOCABULARY, width=64, layers=[layer] * 4, mlp_width=128, short_conv=3))
     steps = settings["steps"]
-    _train(lm, 64, steps, 3e-3, generator, lambda step: report(0.6 * step / steps, "training"))
-    _train(lm, 128, steps // 2, 1e-3, generator, lambda step: report(0.6 + 0.5 * step / steps, "training"))
+    _train(lm, 64, 32, steps, 3e-3, generator, lambda step: report(0.6 * step / steps, "training"))
+    _train(lm, 128, 32, steps // 2, 1e-3, generator, lambda step: report(0.6 + 0.5 * step / steps, "training"))
     hay = _written(torch.randint(FIRST_FILLER, VOCABULARY, (200,), generator=generator))
     options: dict[str, Any] = {"lengths": [min(settings["lengths"])], "depths": DEPTHS, "haystack": hay}
     needles = _needles(20, generator)
@@ -145,7 +147,7 @@ def _trained(settings: dict[str, Any], seed: int, report: Report) -> dict[str, A
     before = scores()
     figures = _cut(lm, before, TOP, accuracy, generator)
     figures = {"sparse": _sparse(before), "absent": accuracy(True), **figures}
-    _train(lm, 256, settings["more"], 5e-4, generator, lambda step: report(0.9, "longer texts"))
+    _train(lm, 256, 16, settings["more"], 5e-4, generator, lambda step: report(0.9, "longer texts"))
     pair = torch.tensor([[row.score for row in rows] for rows in (before, scores())])
     figures["same"] = float(torch.corrcoef(pair)[0, 1])
     line = {"x": list(range(1, len(before) + 1)), "y": sorted((row.score for row in before), reverse=True)}
