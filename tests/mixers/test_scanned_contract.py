@@ -30,6 +30,7 @@ NAMES = (
     "rwkv6",
     "rwkv7",
 )
+HALF_PRECISION = {"gla": 0.15}  # its norm over the 4 channels of a head enlarges what rounding leaves
 FORMS = [(name, form) for name in NAMES for form in ("auto", *get_mixer(name).forms)]  # type: ignore[arg-type]
 
 
@@ -242,7 +243,7 @@ def test_half_precision_stays_near(name: str, form: str) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y, state = mixer(x[:, :6], form=form)
         z, state = mixer(x[:, 6:], state, form=form)
-    assert_near(torch.cat([y, z], 1).float(), expected, 0.15)
+    assert_near(torch.cat([y, z], 1).float(), expected, HALF_PRECISION.get(name, 0.1))
     z.float().sum().backward()
     half = copy.deepcopy(mixer).bfloat16()
     y, state = half(x.bfloat16(), form=form)

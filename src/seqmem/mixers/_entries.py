@@ -99,14 +99,6 @@ def kept(packing: Packing, entries: Entries, wanted: Tensor | None, count: int |
     )
 
 
-def softmax_over(score: Tensor, allowed: Tensor) -> Tensor:
-    """softmax over the last axis of (batch, heads, time, entries) where ``allowed`` (batch, time, entries) or (batch,
-    heads, time, entries); a row that sees nothing is zero.
-    """
-    hidden = ~(allowed if allowed.ndim == 4 else allowed[:, None])
-    return score.masked_fill(hidden, torch.finfo(score.dtype).min).softmax(-1).masked_fill(hidden, 0)
-
-
 def _padded(entries: Entries, count: int) -> Entries:
     nothing = no_entries(
         len(entries.place), count, entries.key.shape[2], entries.key.shape[3], entries.value.shape[3], entries.key

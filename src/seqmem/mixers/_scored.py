@@ -7,8 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from seqmem.mixers._entries import Entries, Seen, kept, meet, no_entries, places, softmax_over
+from seqmem.mixers._entries import Entries, Seen, kept, meet, no_entries, places
 from seqmem.mixers._packing import check_state, one_at_a_time, pack, to_front, to_place
+from seqmem.mixers._softmax import softmax_over
 from seqmem.mixers.base import Mixer, split_heads
 
 

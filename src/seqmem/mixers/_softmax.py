@@ -196,15 +196,21 @@ def merge(y: Tensor, out: nn.Linear) -> Tensor:
     return out(y.transpose(1, 2).flatten(2))
 
 
+def softmax_over(score: Tensor, allowed: Tensor) -> Tensor:
+    """softmax over the last axis of (batch, heads, time, entries) where ``allowed`` (batch, time, entries) or (batch,
+    heads, time, entries); a row that sees nothing is zero.
+    """
+    hidden = ~(allowed if allowed.ndim == 4 else allowed[:, None])
+    return score.masked_fill(hidden, torch.finfo(score.dtype).min).softmax(-1).masked_fill(hidden, 0)
+
+
 def explicit_weights(query: Tensor, key: Tensor, allowed: Tensor) -> Tensor:
     """The softmax matrix itself, (batch, heads, time, time).
 
     allowed: (batch or 1, time, time) bool; a row with nothing to see is zero.
     """
     key = key.repeat_interleave(query.shape[1] // key.shape[1], 1)
-    score = query @ key.mT / query.shape[-1] ** 0.5
-    hidden = ~allowed[:, None]
-    return score.masked_fill(hidden, torch.finfo(score.dtype).min).softmax(-1).masked_fill(hidden, 0)
+    return softmax_over(query @ key.mT / query.shape[-1] ** 0.5, allowed)
 
 
 def explicit_allowed(x: Tensor, mask: Tensor | None, reset: Tensor | None, window: int | None) -> tuple[Tensor, Tensor]:

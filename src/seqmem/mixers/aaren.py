@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from seqmem.mixers._matrix_memory import read_heads
 from seqmem.mixers._shared import at_padding, resume, scan_backend
+from seqmem.mixers._softmax import explicit_allowed, softmax_over
 from seqmem.mixers.base import Mixer, split_heads
 from seqmem.ops import SoftmaxState, running_softmax
 
@@ -55,15 +56,9 @@ class Aaren(Mixer):
         """(batch, heads, time, time): the softmax of the scores of each prefix, from an empty memory."""
         self.check_input(x, mask, reset, "auto")
         score, _ = self._scores(at_padding(x, mask, 0), mask)
-        batch, time, heads = score.shape
-        seen = torch.ones(time, time, dtype=torch.bool, device=x.device).tril()
-        if reset is not None:
-            document = reset.cumsum(1)
-            seen = seen & (document[:, :, None] == document[:, None, :])  # (batch, t, j)
-        rows = score.mT[:, :, None].expand(batch, heads, time, time)
-        seen = seen.expand(batch, time, time)[:, None] & (rows > -torch.inf)
-        weights = rows.masked_fill(~seen, -torch.inf).softmax(-1)
-        return torch.where(seen.any(-1, keepdim=True), weights, 0)
+        allowed, _ = explicit_allowed(x, mask, reset, None)
+        rows = score.mT[:, :, None].expand(-1, -1, x.shape[1], -1)  # (batch, heads, t, j): the same for every t
+        return softmax_over(rows, allowed)
 
     def read(self, x: Tensor, attention: Tensor, *, mask: Tensor | None = None, reset: Tensor | None = None) -> Tensor:
         """y (batch, time, width) out of the weights that :meth:`attention` gives for the same arguments."""

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from seqmem.errors import InputError
-from seqmem.mixers._entries import Seen, softmax_over
+from seqmem.mixers._entries import Seen
 from seqmem.mixers._scored import ScoredAttention
+from seqmem.mixers._softmax import softmax_over
 
 
 class Hopfield(ScoredAttention):

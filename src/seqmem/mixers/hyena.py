@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from seqmem.errors import InputError
 from seqmem.mixers._complex_state import wide
 from seqmem.mixers._shared import ShortConv, at_padding, read_diagonal, resume
+from seqmem.mixers._softmax import explicit_allowed
 from seqmem.mixers.base import Mixer
 
 
@@ -104,18 +105,12 @@ class Hyena(Mixer):
     def attention(self, x: Tensor, *, mask: Tensor | None = None, reset: Tensor | None = None) -> Tensor:
         """(batch, width, time, time): q_t (h_{t-j} + D [t = j]) k_j, the weight of v_j, from an empty memory."""
         self.check_input(x, mask, reset, "auto")
-        batch, time, _ = x.shape
         q, k, _, _ = self._projected(x, None, mask, reset)
-        real = torch.ones(batch, time, dtype=torch.bool, device=x.device) if mask is None else mask
-        count = real.cumsum(1)
-        lag = count[:, :, None] - count[:, None, :]  # (batch, t, j)
-        seen = torch.ones(time, time, dtype=torch.bool, device=x.device).tril() & real[:, None, :]
-        if reset is not None:
-            document = reset.cumsum(1)
-            seen = seen & (document[:, :, None] == document[:, None, :])
-        h = self.kernel(time)
+        allowed, position = explicit_allowed(x, mask, reset, None)
+        lag = position[:, :, None] - position[:, None, :]  # (batch, t, j)
+        h = self.kernel(x.shape[1])
         h = torch.cat([h[:1] + self.skip, h[1:]])
-        weights = h[lag.clamp_min(0)].masked_fill(~seen[..., None], 0)  # (batch, t, j, width)
+        weights = h[lag.clamp_min(0)].masked_fill(~allowed[..., None], 0)  # (batch, t, j, width)
         return torch.einsum("btc,btjc,bjc->bctj", q, weights, k)
 
     def read(self, x: Tensor, attention: Tensor, *, mask: Tensor | None = None, reset: Tensor | None = None) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from seqmem.mixers._matrix_memory import read_heads
 from seqmem.mixers._shared import at_padding, resume, scan_backend
+from seqmem.mixers._softmax import explicit_allowed
 from seqmem.mixers.base import Mixer, split_heads
 from seqmem.ops import gated_linear_attention
 
@@ -76,16 +77,10 @@ class LightNet(Mixer):
         """(batch, heads, time, time): sum_c q_tc exp(x_jc - z_tc), from an empty memory."""
         self.check_input(x, mask, reset, "auto")
         q, logits, _ = self._heads(at_padding(x, mask, 0), mask)
-        batch, time, _ = logits.shape
-        level = running_logsumexp(logits, logits.new_full((batch, self.width), NOTHING), reset)
-        seen = torch.ones(time, time, dtype=torch.bool, device=x.device).tril()
-        if reset is not None:
-            document = reset.cumsum(1)
-            seen = seen & (document[:, :, None] == document[:, None, :])
-        if mask is not None:
-            seen = seen & mask[:, None, :]
+        level = running_logsumexp(logits, logits.new_full((len(x), self.width), NOTHING), reset)
+        allowed, _ = explicit_allowed(x, mask, reset, None)
         difference = logits[:, None] - level[:, :, None]  # (batch, t, j, width)
-        share = difference.masked_fill(~seen.expand(batch, time, time)[..., None], -torch.inf).exp()
+        share = difference.masked_fill(~allowed[..., None], -torch.inf).exp()
         return torch.einsum("bthk,btjhk->bhtj", q, share.unflatten(-1, (self.heads, self.key)))
 
     def read(self, x: Tensor, attention: Tensor, *, mask: Tensor | None = None, reset: Tensor | None = None) -> Tensor:

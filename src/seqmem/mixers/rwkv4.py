@@ -12,6 +12,7 @@ from seqmem.errors import InputError
 from seqmem.mixers._packing import pack, to_front, to_place
 from seqmem.mixers._rwkv import Depth, full_ramp, lerp, ramp, token_shift, zigzag
 from seqmem.mixers._shared import at_padding, read_diagonal, resume, scan_backend
+from seqmem.mixers._softmax import explicit_allowed, softmax_over
 from seqmem.mixers.base import Mixer
 from seqmem.ops import SoftmaxState, wkv
 from seqmem.ops.running_softmax import weight
@@ -91,19 +92,12 @@ class RWKV4(Mixer):
         """(batch, width, time, time): the weight of v_j in wkv_t, from an empty memory; rows sum to 1."""
         self.check_input(x, mask, reset, "auto")
         _, k, _, _ = self._inputs(at_padding(x, mask, 0), None, mask, reset)
-        time = x.shape[1]
-        real = x.new_ones(x.shape[:2], dtype=torch.bool) if mask is None else mask
-        count = real.cumsum(1)
-        between = (count[:, :, None] - count[:, None] - 1)[:, None]  # (batch, 1, t, j)
+        allowed, position = explicit_allowed(x, mask, reset, None)
+        between = (position[:, :, None] - position[:, None] - 1)[:, None]  # (batch, 1, t, j)
         past = k.mT[:, :, None] - between * self.time_decay.exp()[:, None, None]
-        present = torch.eye(time, dtype=torch.bool, device=x.device)
+        present = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
         score = torch.where(present, (k + self.bonus).mT[:, :, None], past)  # (batch, width, t, j)
-        seen = real[:, None] & present.new_ones(time, time).tril()
-        if reset is not None:
-            document = reset.cumsum(1)
-            seen = seen & (document[:, :, None] == document[:, None])
-        hidden = ~seen[:, None]
-        return score.masked_fill(hidden, torch.finfo(score.dtype).min).softmax(-1).masked_fill(hidden, 0)
+        return softmax_over(score, allowed)
 
     def read(self, x: Tensor, attention: Tensor, *, mask: Tensor | None = None, reset: Tensor | None = None) -> Tensor:
         """y (batch, time, width) out of the weights that :meth:`attention` gives for the same arguments."""

@@ -13,8 +13,8 @@ from seqmem.errors import InputError
 from seqmem.mixers._complex_state import log_uniform, scan, wide, zero_order_hold
 from seqmem.mixers._hippo import normal_eigenvalues
 from seqmem.mixers._shared import at_padding, read_diagonal, resume
+from seqmem.mixers._softmax import explicit_allowed
 from seqmem.mixers.base import Mixer
-from seqmem.ops._decay import decay_matrix
 
 INITIALISATIONS = ("lin", "inv", "legs")
 
@@ -97,15 +97,9 @@ class S4D(Mixer):
         at the number of positions between the two.
         """
         self.check_input(x, mask, reset, "auto")
-        batch, time, _ = x.shape
-        real = x.new_ones(batch, time, dtype=torch.bool) if mask is None else mask
-        count = real.cumsum(1)
-        lag = (count[:, :, None] - count[:, None, :]).clamp_min(0)  # (batch, t, j)
-        seen = torch.zeros(batch, time, dtype=self.skip.dtype, device=x.device)
-        if reset is not None:
-            seen = seen.masked_fill(reset, -torch.inf)
-        weight = decay_matrix(seen) * real[:, None, :]  # 1 where j is read at t
-        return self.kernel(time)[:, lag].transpose(0, 1) * weight[:, None]
+        allowed, position = explicit_allowed(x, mask, reset, None)
+        lag = (position[:, :, None] - position[:, None, :]).clamp_min(0)  # (batch, t, j)
+        return self.kernel(x.shape[1])[:, lag].transpose(0, 1) * allowed[:, None]
 
     def read(self, x: Tensor, attention: Tensor, *, mask: Tensor | None = None, reset: Tensor | None = None) -> Tensor:
         """y (batch, time, width) out of the weights that :meth:`attention` gives for the same arguments."""
