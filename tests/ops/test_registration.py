@@ -98,6 +98,7 @@ def test_compiles_into_one_graph(op: str) -> None:
         y, final = call()
         return y.square().sum() + (final if isinstance(final, Tensor) else final[-1]).sum()
 
+    torch._dynamo.reset()  # every op compiles the same function: more often than is allowed by itself
     compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
     got, expected = compiled(x), loss(x)
     torch.testing.assert_close(got, expected)
