@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from functools import lru_cache
 from pathlib import Path
 
@@ -81,9 +82,9 @@ def test_the_unstable_form_is_unstable() -> None:
 
 
 def test_the_extra_names_what_the_peers_need() -> None:
-    extras = re.search(r"^bench = \[(.*)\]$", Path(__file__, "../../../pyproject.toml").resolve().read_text(), re.M)
-    assert extras is not None
-    offered = {name.lower().replace("-", "_") for name in re.findall(r'"([\w-]+)', extras[1])} | {"transformers"}
+    project = tomllib.loads(Path(__file__, "../../../pyproject.toml").resolve().read_text())["project"]
+    names = [re.match(r"[\w-]+", wanted) for wanted in project["optional-dependencies"]["bench"]]
+    offered = {name[0].lower().replace("-", "_") for name in names if name} | {"transformers"}
     for _, peer in COMPARED:
         if peer.package and peer.install == EXTRA:
             assert peer.package.lower() in offered

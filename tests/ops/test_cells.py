@@ -10,6 +10,7 @@ from torch import Tensor
 
 from seqmem.errors import InputError
 from seqmem.ops import gru, lstm, slstm
+from seqmem.ops._cells import PIECE
 
 BATCH, TIME, HIDDEN, HEADS = 2, 5, 3, 2
 MASK = torch.tensor([[1, 1, 0, 1, 1], [1, 0, 0, 1, 0]]).bool()
@@ -86,6 +87,28 @@ def test_slstm_equals_the_loop(forget, marks, generator) -> None:
         return y, *last
 
     _compare(call, inputs, generator)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "slstm"])
+def test_pieces_do_not_show(cell, generator) -> None:
+    """Longer than two of the pieces in which the kernels run; flags on both sides of a cut and at it."""
+    draw, time, sizes = _draw(generator), 2 * PIECE + 3, (BATCH, HEADS, HIDDEN)
+    reset, mask = torch.zeros(BATCH, time, dtype=torch.bool), torch.ones(BATCH, time, dtype=torch.bool)
+    reset[0, [0, PIECE, 2 * PIECE - 1]], reset[1, PIECE + 1] = True, True
+    mask[0, [PIECE - 1, PIECE + 1]], mask[1, [PIECE, 2 * PIECE]] = False, False
+    for marks in (PLAIN, {"mask": mask, "reset": reset}):
+        if cell == "lstm":
+            inputs = [draw(BATCH, time, 4 * HIDDEN), draw(4 * HIDDEN, HIDDEN), draw(3, HIDDEN)]
+            inputs += [draw(BATCH, HIDDEN), draw(BATCH, HIDDEN)]
+            call = lambda x, w, p, *s, backend, m=marks: _flat(lstm(x, w, s, peephole=p, backend=backend, **m))  # noqa: E731
+        elif cell == "gru":
+            inputs = [draw(BATCH, time, 3 * HIDDEN), draw(3 * HIDDEN, HIDDEN), draw(BATCH, HIDDEN), draw(HIDDEN)]
+            call = lambda x, w, h, b, backend, m=marks: gru(x, w, h, bias=b, backend=backend, **m)  # noqa: E731
+        else:
+            state = [draw(*sizes), draw(*sizes), (1 + draw(*sizes) ** 2).detach().requires_grad_(), draw(*sizes)]
+            inputs = [draw(BATCH, time, HEADS, 4, HIDDEN), draw(HEADS, 4 * HIDDEN, HIDDEN), *state]
+            call = lambda x, w, *s, backend, m=marks: _flat(slstm(x, w, s, backend=backend, **m))  # noqa: E731
+        _compare(call, inputs, generator)
 
 
 def test_float32(generator) -> None:

@@ -145,6 +145,21 @@ def test_gradients(deep, generator) -> None:
     assert torch.autograd.gradcheck(call, (*given, *learned))
 
 
+def test_what_is_computed_again_changes_nothing(generator) -> None:
+    """Under torch.func everything is kept; with autograd alone most of it is computed again."""
+    (q, k, v, rate, momentum, forget), weights = _inputs(generator, True)
+    reset, mask = torch.rand(2, BATCH, TIME, generator=generator) < torch.tensor([0.2, 0.8])[:, None, None]
+
+    def loss(k: Tensor, *weights: Tensor) -> Tensor:
+        marks = {"momentum": momentum, "forget": forget, "chunk": 2, "reset": reset, "mask": mask}
+        y, state = memory_update(q, k, v, rate, weights, **marks)
+        return y.where(mask[..., None, None], 0).square().sum() + state.weights[0].sum()
+
+    kept = torch.func.grad(loss, argnums=(0, 1, 2))(k, *weights)
+    leaves = [x.clone().requires_grad_() for x in (k, *weights)]
+    torch.testing.assert_close(torch.autograd.grad(loss(*leaves), leaves), kept)
+
+
 def test_gates_at_their_ends_have_finite_gradients_of_the_rest(generator) -> None:
     (q, k, v, rate, _, _), weights = _inputs(generator, True)
     q = q.requires_grad_()

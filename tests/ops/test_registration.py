@@ -13,18 +13,26 @@ from seqmem.ops import (
     causal_conv,
     delta_rule,
     gated_linear_attention,
+    generalized_delta_rule,
+    gru,
     linear_scan,
+    lstm,
     running_softmax,
     selective_scan,
+    slstm,
     ssd,
     wkv,
 )
 from seqmem.ops._causal_conv_numba import convolve
 from seqmem.ops._delta_rule import scan as delta
+from seqmem.ops._generalized_delta import scan as general
+from seqmem.ops._gru_numba import scan as gated
 from seqmem.ops._linear_attention import scan as attention
 from seqmem.ops._linear_scan_numba import scan as diagonal
+from seqmem.ops._lstm_numba import scan as long_short
 from seqmem.ops._running_softmax_numba import scan as softmax
 from seqmem.ops._selective_scan_numba import scan as selective
+from seqmem.ops._slstm_numba import scan as exponential
 from seqmem.ops._wkv_numba import scan as weighted
 
 MATRIX = ("ssd", "gated_linear_attention", "delta_rule")
@@ -51,16 +59,24 @@ def test_operators_keep_their_promises() -> None:
         (delta, (q, q.detach(), v, g, None, s0, reset)),
         (delta, (q, q.detach(), v, g, -g.detach(), s0, None)),
         (convolve, (x, _random(3, 4), h0[0], _random(2, 3, 3), None)),
+        (long_short, (_random(2, 5, 12), _random(12, 3), h0, h0, _random(3, 3), [1.0, 1, 0, 1, 1, 1], None, reset)),
+        (gated, (_random(2, 5, 9), _random(9, 3), h0, None, True, None, reset)),
+        (exponential, (_random(2, 5, 2, 4, 3), _random(2, 12, 3), *_random(4, 2, 2, 3).unbind(), False, None, reset)),
+        (general, (q, q, v, -q, q, -q.detach().abs(), s0, reset)),
     ]
     for op, inputs in calls:
         torch.library.opcheck(op, inputs, test_utils=CHECKS)
 
 
-@pytest.mark.parametrize("op", ["linear_scan", "selective_scan", "causal_conv", "running_softmax", "wkv", *MATRIX])
+@pytest.mark.parametrize(
+    "op",
+    ["linear_scan", "selective_scan", "causal_conv", "running_softmax", "wkv", *MATRIX, "generalized_delta_rule",
+     "lstm", "gru", "slstm"],
+)  # fmt: skip
 def test_compiles_into_one_graph(op: str) -> None:
     x, A, B, weight = _random(2, 5, 3), _random(3, 2), _random(2, 5, 2), _random(3, 4)
 
-    wide = _random(2, 5, 1, 5)  # values
+    wide, twelve = _random(2, 5, 1, 5), _random(12, 3)  # values; weights of a cell
 
     def loss(x: Tensor) -> Tensor:
         call = {
@@ -73,11 +89,16 @@ def test_compiles_into_one_graph(op: str) -> None:
                 x[:, :, None], x[:, :, None].sin(), wide, -x[:, :, None]
             ),
             "delta_rule": lambda: delta_rule(x[:, :, None], x[:, :, None].sin(), wide, x[:, :, 0:1]),
+            "generalized_delta_rule": lambda: generalized_delta_rule(*[x[:, :, None]] * 5, -x[:, :, None]),
+            "lstm": lambda: lstm(x.repeat(1, 1, 4), x.sum() * twelve),
+            "gru": lambda: gru(x.repeat(1, 1, 3), x.sum() * twelve[:9]),
+            "slstm": lambda: slstm(x.repeat(1, 1, 4).view(2, 5, 1, 4, 3), x.sum() * twelve[None]),
             "wkv": lambda: wkv(x, x.sin(), -A[:, 0], A[:, 1]),
         }[op]
         y, final = call()
-        return y.square().sum() + (final if isinstance(final, Tensor) else final[2]).sum()
+        return y.square().sum() + (final if isinstance(final, Tensor) else final[-1]).sum()
 
+    torch._dynamo.reset()  # every op compiles the same function: more often than is allowed by itself
     compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
     got, expected = compiled(x), loss(x)
     torch.testing.assert_close(got, expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -45,6 +46,107 @@ def test_strided_and_expanded_inputs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_gradcheck_of_every_argument_and_the_state(name: str) -> None:
+    call, sequences, weights = calls(batch=2, time=4)[name]
+    later = [x[:, 2:] for x in sequences]
+    inputs = [*later, *weights, *_state_after(name, [x[:, :2] for x in sequences], weights)]
+    inputs = [x.detach().requires_grad_() for x in inputs]
+    n, (state,) = len(later) + len(weights), _state_names(name)
+    one = len(inputs) == n + 1
+    options = [{}] if name == "causal_conv" else [{}, {"reset": torch.tensor([[False, True], [False, False]])}]
+    for marks in options:
+
+        def run(*x: Tensor, marks: dict[str, Tensor] = marks) -> tuple[Tensor, ...]:
+            return tuple(flat(call(*x[:n], **{state: x[n] if one else x[n:]}, backend="numba", **marks)))
+
+        assert torch.autograd.gradcheck(run, inputs, fast_mode=True)
+
+
+def _state_names(name: str) -> list[str]:
+    return [p for p in inspect.signature(getattr(ops, name)).parameters if p in ("h0", "s0", "state")]
+
+
+def _state_after(name: str, sequences: list[Tensor], weights: list[Tensor]) -> list[Tensor]:
+    return flat(calls()[name][0](*sequences, *weights))[1:]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_number_of_rows_and_steps_in_any_layout(name: str) -> None:
+    """Shapes, strides and flags drawn at random; lengths on both sides of the blocks that kernels work in."""
+    generator = torch.Generator().manual_seed(len(name))
+
+    def drawn(low: int, high: int) -> int:
+        return int(torch.randint(low, high, (), generator=generator))
+
+    for time in (drawn(2, 15), drawn(17, 64), drawn(66, 140)):
+        batch = drawn(1, 6)
+        call, sequences, weights = calls(batch=batch, time=time)[name]
+        for place, x in enumerate(sequences):
+            order = torch.randperm(x.dim(), generator=generator).tolist()
+            turned = x.permute(order).contiguous().permute([order.index(i) for i in range(x.dim())])
+            sequences[place] = torch.stack([turned, turned - 7], -1)[..., 0] if drawn(0, 2) else turned
+        marks = {}
+        for flag in ("reset", "mask"):
+            if flag in inspect.signature(getattr(ops, name)).parameters:
+                marks[flag] = torch.rand(batch, time, generator=generator) < (0.1 if flag == "reset" else 0.8)
+        inputs = [*sequences, *weights]
+        torch.testing.assert_close(
+            differentiated(call, inputs, backend="numba", **marks),
+            differentiated(call, inputs, backend="reference", **marks),
+        )
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "slstm"])  # causal_conv has a test of every pattern of its own
+def test_masks_at_every_position(name: str) -> None:
+    call, sequences, weights = calls()[name]
+    for at in range(TIME):
+        mask = torch.ones(BATCH, TIME, dtype=torch.bool)
+        mask[1, at] = False
+        got = differentiated(call, [*sequences, *weights], mask=mask)
+        torch.testing.assert_close(got, differentiated(call, [*sequences, *weights], mask=mask, backend="reference"))
+        left_out = flat(call(*[torch.cat([x[1:2, :at], x[1:2, at + 1 :]], 1) for x in sequences], *weights))
+        torch.testing.assert_close([y[1:2] for y in got[1 : len(left_out)]], left_out[1:])
+
+
+#: op -> which sequence is its decay, and what makes that 0 and 1
+DECAYS = {
+    "linear_scan": (0, 0.0, 1.0),
+    "selective_scan": (1, torch.inf, 0.0),
+    "ssd": (3, -torch.inf, 0.0),
+    "gated_linear_attention": (3, -torch.inf, 0.0),
+    "delta_rule": (4, -torch.inf, 0.0),
+    "generalized_delta_rule": (5, -torch.inf, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", DECAYS)
+def test_a_decay_of_exactly_nought_and_one(name: str) -> None:
+    call, sequences, weights = calls()[name]
+    place, nought, one = DECAYS[name]
+    for ends in ((one,), (nought, one)):
+        if torch.inf in ends:
+            continue  # an infinite step writes infinitely much; that a huge one forgets has a test of its own
+        given = sequences[place].clone()
+        for i, value in enumerate(ends):
+            given[:, i :: len(ends)] = value
+        inputs = [*sequences[:place], given, *sequences[place + 1 :], *weights]
+        got = differentiated(call, inputs, backend="numba")
+        expected = differentiated(call, inputs, backend="reference")
+        torch.testing.assert_close(got[:2], expected[:2])
+        for ours, theirs in zip(got[2:], expected[2:], strict=True):
+            assert ours.isfinite().all()
+            if theirs.isfinite().all():  # autograd of exp(-inf) times nothing may be NaN
+                torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_vmap_refuses_clearly(name: str) -> None:
+    call, sequences, weights = calls()[name]
+    with pytest.raises(NotImplementedError, match=f"{name}.*put the mapped dimension into the batch"):
+        torch.func.vmap(lambda *x: call(*x, *weights, backend="numba")[0])(*[torch.stack([x, x]) for x in sequences])
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_no_rows_and_one_step(name: str) -> None:
     call, sequences, weights = calls()[name]
     for y in differentiated(call, [*[x[:0] for x in sequences], *weights])[: len(sequences)]:
@@ -85,7 +187,7 @@ def test_nan_stays_in_its_row_and_does_not_reach_back(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_large_inputs_stay_finite_where_the_mathematics_does(name: str) -> None:
     call, sequences, weights = calls(torch.float32)[name]
-    loud = [x if name == "linear_scan" and i == 0 else x * 100 for i, x in enumerate(sequences)]
+    loud = [x if name == "linear_scan" and i == 0 else x * 1e4 for i, x in enumerate(sequences)]
     if name in ("delta_rule", "generalized_delta_rule", "linear_scan"):
         loud = (
             [*sequences[:2], 1e4 * sequences[2], *sequences[3:]]
@@ -96,7 +198,18 @@ def test_large_inputs_stay_finite_where_the_mathematics_does(name: str) -> None:
         assert y.isfinite().all()
 
 
-@pytest.mark.parametrize("name", ["running_softmax", "wkv", "generalized_delta_rule"])
+def test_a_million_steps() -> None:
+    """h_t = h_{t-1} + 1, and a mean of what was read."""
+    time = 1_000_000
+    ones = torch.ones(1, time, 2)
+    h, last = ops.linear_scan(ones, ones)
+    assert last.tolist() == [[time, time]]
+    assert h[0, 1234].tolist() == [1235, 1235]
+    y, _ = ops.running_softmax(0 * ones, ones[..., None])
+    torch.testing.assert_close(y, ones[..., None])
+
+
+@pytest.mark.parametrize("name", ["running_softmax", "wkv", "generalized_delta_rule", "causal_conv"])
 def test_a_hundred_thousand_steps(name: str) -> None:
     call, sequences, weights = calls(torch.float32, batch=1, time=100_000)[name]
     for y in differentiated(call, [*sequences, *weights]):

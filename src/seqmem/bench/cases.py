@@ -47,7 +47,8 @@ Inputs = tuple[Tensor, ...]
 
 class Case(NamedTuple):
     """op: a name in :mod:`seqmem.ops`. variant: which kind of inputs, where there are several. inputs: draws them.
-    ours: takes the inputs and returns the output. flops: see :class:`Flops`."""
+    ours: takes the inputs and returns the output. flops: see :class:`Flops`. alone: where ``ours`` makes what the op is
+    given from the inputs, (the op, what makes that); memory is measured of the op."""
 
     op: str
     variant: str
@@ -55,6 +56,7 @@ class Case(NamedTuple):
     ours: Callable[..., Tensor]
     flops: Callable[[Sizes], Flops]
     peers: tuple[Peer, ...]
+    alone: tuple[Callable[..., Tensor], Callable[..., Inputs]] | None = None
 
     @property
     def name(self) -> str:
@@ -188,6 +190,15 @@ def peephole_lstm_op(x: Tensor, entry: Tensor, weight: Tensor, peephole: Tensor)
     return ops.lstm(x @ entry.mT, weight, peephole=peephole)[0]
 
 
+def bare_lstm(x: Tensor, weight: Tensor, peephole: Tensor | None = None) -> Tensor:
+    return ops.lstm(x, weight, peephole=peephole)[0]
+
+
+def entered(x: Tensor, entry: Tensor, *others: Tensor) -> Inputs:
+    """What a cell is given: what is read times the weights for it."""
+    return x @ entry.mT, *others
+
+
 def gru_op(x: Tensor, entry: Tensor, weight: Tensor) -> Tensor:
     return ops.gru(x @ entry.mT, weight)[0]
 
@@ -198,6 +209,15 @@ def memory_op(q: Tensor, k: Tensor, v: Tensor, rate: Tensor, w0: Tensor, momentu
 
 ADD = Peer("torch.add of the same bytes", torch.add, passes=("forward",), yardstick=True)
 ATTENTION = Peer("causal attention (torch SDPA)", peers.causal_attention, transposed=True, yardstick=True)
+
+EXPLICIT_ATTENTION = Peer(
+    "causal attention (x-transformers)", peers.explicit_attention, "x_transformers", transposed=True, yardstick=True,
+    longest=512, limit="it holds all pairs of positions: gigabytes",
+)  # fmt: skip
+TITANS = Peer(
+    "titans-pytorch NeuralMemory, a whole layer", peers.titans_memory, "titans_pytorch", yardstick=True,
+    longest=512, limit="it keeps the memory of every chunk several times: gigabytes",
+)  # fmt: skip
 
 
 def chunked(form: Callable[..., Tensor], *sizes: int) -> tuple[Peer, ...]:
@@ -234,7 +254,7 @@ CASES: tuple[Case, ...] = (
          (Peer("eager loop", formulas.eager_selective_scan), MAMBAPY, HF_MAMBA)),
     Case("ssd", "", ssd_inputs, output(ops.ssd), of_matrix(5, 12),
          (*chunked(formulas.chunked_ssd, 32, 64, 128), fla("simple_gla, chunks of 64", peers.fla_simple_gla),
-          ATTENTION)),
+          ATTENTION, EXPLICIT_ATTENTION)),
     Case("gated_linear_attention", "", gla_inputs, output(ops.gated_linear_attention), of_matrix(5, 12),
          (*chunked(formulas.chunked_gla, 32, 64, 128), ATTENTION)),
     Case("delta_rule", "", delta_inputs, output(ops.delta_rule), of_matrix(6, 16),
@@ -253,14 +273,15 @@ CASES: tuple[Case, ...] = (
          (Peer("torch conv1d", peers.conv1d, transposed=True),
           Peer("sum over shifted inputs", formulas.shifted_convolution))),
     Case("lstm", "", cell_inputs(4), lstm_op, of_product(4),
-         (Peer("torch LSTM", peers.torch_lstm), Peer("eager loop", formulas.eager_lstm))),
+         (Peer("torch LSTM", peers.torch_lstm), Peer("eager loop", formulas.eager_lstm)), (bare_lstm, entered)),
     Case("lstm", "peepholes", cell_inputs(4, 3), peephole_lstm_op, of_product(4),
-         (Peer("eager loop", formulas.eager_lstm),)),
-    Case("gru", "", cell_inputs(3), gru_op, of_product(3), (Peer("torch GRU", peers.torch_gru),)),
+         (Peer("eager loop", formulas.eager_lstm),), (bare_lstm, entered)),
+    Case("gru", "", cell_inputs(3), gru_op, of_product(3), (Peer("torch GRU", peers.torch_gru),),
+         (output(ops.gru), entered)),
     Case("slstm", "", slstm_inputs, output(ops.slstm), slstm_flops, (Peer("eager loop", formulas.eager_slstm),)),
     Case("memory_update", "linear, chunks of 16", memory_inputs, memory_op, of_matrix(9, 24),
          (Peer("loop over tokens", formulas.eager_memory_update,
-               longest=512, limit="it keeps the memory of every step: gigabytes"),)),
+               longest=512, limit="it keeps the memory of every step: gigabytes"), TITANS)),
 )  # fmt: skip
 
 

@@ -110,6 +110,37 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, *_: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
 
+def explicit_attention(q: Tensor, k: Tensor, v: Tensor, *_: Tensor) -> Tensor:
+    """Heads before time; every pair of positions is held."""
+    return _attend()(q, k, v)[0]
+
+
+def titans_memory(
+    q: Tensor, k: Tensor, v: Tensor, rate: Tensor, w0: Tensor, momentum: Tensor, forget: Tensor
+) -> Tensor:
+    """A linear memory in chunks of 16 with momentum and forgetting, the layer's own projections, norms and gates
+    included: it reads q alone, and the memory it begins with is its own."""
+    return _titans(q.shape[2], q.shape[3])(q.flatten(2))[0].view_as(q)
+
+
+@lru_cache(None)
+def _attend() -> torch.nn.Module:
+    from x_transformers.attend import Attend
+
+    return Attend(causal=True, scale=1.0)
+
+
+@lru_cache(None)
+def _titans(heads: int, head: int) -> torch.nn.Module:
+    from titans_pytorch import MemoryMLP, NeuralMemory
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return NeuralMemory(
+            heads * head, chunk_size=16, dim_head=head, heads=heads, model=MemoryMLP(head, depth=1)
+        ).requires_grad_(False)
+
+
 def conv1d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """x: (batch, channels, time)."""
     channels, kernel = weight.shape

@@ -77,6 +77,12 @@ def findings(records: Sequence[Record]) -> list[str]:
         for peer in dict.fromkeys(r["peer"] for r in mine if r["yardstick"]):
             sentences.append(_scale(name, peer, [r for r in mine if r["peer"] == peer]))
     sentences += _decoding([r for r in of_kind(records, "decode") if r["status"] == "ok"])
+    if kept := [r for r in of_kind(records, "memory") if r["status"] == "ok" and r["peer"] is None]:
+        most = max(kept, key=lambda r: r["extra_bytes"] / r["own_bytes"])
+        sentences.append(
+            f"A training step takes, beyond an op's inputs, its output and their gradients, at most "
+            f"{most['extra_bytes'] / most['own_bytes']:.2f} times their bytes ({name_of(most)})."
+        )
     starts = [r for r in of_kind(records, "first_call") if r["status"] == "ok"]
     if starts:
         warm, empty = max(starts, key=lambda r: r["warm_seconds"]), max(starts, key=lambda r: r["empty_seconds"])
