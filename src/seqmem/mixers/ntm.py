@@ -104,15 +104,14 @@ class NTM(Mixer):
         answer, c, m, weights = memory
         gates, candidate = torch.addmm(given[0], answer, self.recurrent).split((3 * self.hidden, self.hidden), 1)
         i, f, o = torch.sigmoid(gates).chunk(3, 1)
-        c = torch.addcmul(f * c, i, torch.tanh(candidate))
+        c = f * c + i * torch.tanh(candidate)
         h = o * torch.tanh(c)
         asked = F.linear(h, self.interface.weight, self.interface.bias)
         keys, add, shifts, squashed, strengths = asked.split(self.parts, 1)
         gate, erase = torch.sigmoid(squashed)[:, None].split((self.heads + 1, self.cell), 2)
         weights = self._address(m, weights, keys, gate.mT, shifts, strengths)
         reading, writing = weights.split((self.heads, 1), 1)
-        m = torch.addcmul(m, writing.mT * erase, m, value=-1)
-        m = torch.baddbmm(m, writing.mT, add[:, None])
+        m = m + writing.mT * (add[:, None] - erase * m)
         answer = torch.cat([h, torch.bmm(reading, m).flatten(1)], 1)
         return answer, (answer, c, m, weights)
 
@@ -130,7 +129,7 @@ class NTM(Mixer):
         weights = torch.matmul(around, torch.softmax(shifts.view(-1, every, 3), 2)[..., None])[..., 0]
         tiny = torch.finfo(weights.dtype).tiny
         power = weights.clamp_min(tiny).log()
-        return torch.softmax(torch.addcmul(power, gamma, power), 2)  # w^(1 + gamma), made to sum to one
+        return torch.softmax(power + gamma * power, 2)  # w^(1 + gamma), made to sum to one
 
 
 def _length(x: Tensor) -> Tensor:
