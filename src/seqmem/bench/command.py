@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from seqmem.report.tables import console
 from seqmem.training.engine import cores
 from seqmem.training.files import to_json, write_json, write_text
 from seqmem.training.store import require_writable
+
+SAVED_EVERY = 20.0  # seconds: what is lost at most when the run is killed
 
 
 def bench(arguments: argparse.Namespace) -> int:
@@ -42,15 +45,23 @@ def bench(arguments: argparse.Namespace) -> int:
     require_writable(folder, "out", "give another with --out")
 
     records: list[Record] = []
+    settings = {"lengths": lengths, "threads": threads, "seconds": arguments.seconds, "against": arguments.against}
+    document: dict[str, Any] = {"machine": {}, "settings": settings, "interrupted": True, "records": records}
     progress = console(stderr=True)
+    saved = time.monotonic()
 
     def on_record(record: Record) -> None:
+        nonlocal saved
         records.append(record)
         progress.print(line(record), markup=False, soft_wrap=True)
+        if time.monotonic() - saved > SAVED_EVERY:
+            write_json(folder / "bench.json", document)
+            saved = time.monotonic()
 
     interrupted = False
     with using(threads):
-        machine: dict[str, Any] = {**describe(), "load_before": load(), "date": f"{datetime.date.today()}"}
+        machine = {**describe(), "load_before": load(), "date": f"{datetime.date.today()}"}
+        document["machine"] = machine
         try:
             run_bench(
                 cases, mixers, lengths,
@@ -59,8 +70,7 @@ def bench(arguments: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             interrupted = True
     machine["load_after"] = load()
-    settings = {"lengths": lengths, "threads": threads, "seconds": arguments.seconds, "against": arguments.against}
-    document = {"machine": machine, "settings": settings, "interrupted": interrupted, "records": records}
+    document["interrupted"] = interrupted
     write_json(folder / "bench.json", document)
     write_text(folder / "bench.html", bench_page(document))
     if arguments.json:

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from numba import njit, prange
 from torch import Tensor
 
 from seqmem.ops._arrays import array, empty, refuse_vmap
 from seqmem.ops._launch import jit, launch
+from seqmem.ops._operator import operator
 
 SPAN = 256
 
@@ -82,7 +82,7 @@ def backward_kernel(kernel: int, parallel: int) -> Callable[..., None]:
     return backward
 
 
-@torch.library.custom_op("seqmem::causal_conv", mutates_args=())
+@operator("seqmem::causal_conv")
 def convolve(x: Tensor, weight: Tensor, bias: Tensor, state: Tensor, reach: Tensor | None) -> Tensor:
     """y; all of one dtype but reach, which is int64 or None."""
     (y,) = empty(x)
@@ -92,7 +92,7 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor, state: Tensor, reach: Tens
     return y
 
 
-@torch.library.custom_op("seqmem::causal_conv_backward", mutates_args=())
+@operator("seqmem::causal_conv_backward")
 def convolve_backward(
     x: Tensor, weight: Tensor, state: Tensor, reach: Tensor | None, dy: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:

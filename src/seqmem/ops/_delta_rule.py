@@ -22,9 +22,10 @@ from seqmem.ops._arrays import empty, refuse_vmap
 from seqmem.ops._delta_kernels import make_backward, make_forward
 from seqmem.ops._launch import launch
 from seqmem.ops._linear_attention import decay_gradient, flags, state_before
+from seqmem.ops._operator import operator
 
 
-@torch.library.custom_op("seqmem::delta_rule", mutates_args=())
+@operator("seqmem::delta_rule")
 def scan(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Tensor | None, s0: Tensor, reset: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -38,7 +39,7 @@ def scan(
     return o, s, residual, a
 
 
-@torch.library.custom_op("seqmem::delta_rule_backward", mutates_args=())
+@operator("seqmem::delta_rule_backward")
 def scan_backward(
     q: Tensor,
     k: Tensor,

@@ -24,6 +24,7 @@ from torch import Tensor
 from seqmem.ops._arrays import array, empty, refuse_vmap
 from seqmem.ops._launch import jit, launch
 from seqmem.ops._linear_attention import decay_gradient, flags
+from seqmem.ops._operator import operator
 from seqmem.ops._sweep import padded
 
 
@@ -166,7 +167,7 @@ def make_reader(rows: int, columns: int, parallel: int) -> Callable[..., None]:
     return reader
 
 
-@torch.library.custom_op("seqmem::generalized_delta_rule", mutates_args=())
+@operator("seqmem::generalized_delta_rule")
 def scan(
     q: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, g: Tensor, s0: Tensor, reset: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -178,7 +179,7 @@ def scan(
     return o, s, r, w
 
 
-@torch.library.custom_op("seqmem::generalized_delta_rule_backward", mutates_args=())
+@operator("seqmem::generalized_delta_rule_backward")
 def scan_backward(
     q: Tensor,
     k: Tensor,

@@ -12,6 +12,7 @@ from seqmem.ops._arrays import array, empty, refuse_vmap
 from seqmem.ops._cells import PIECE, beginning, by_time, many_empty, pieces, states_before
 from seqmem.ops._launch import jit, run_serially
 from seqmem.ops._math import sigmoid, tanh
+from seqmem.ops._operator import operator
 
 
 def make_forward(parallel: int) -> Callable[..., None]:
@@ -77,7 +78,7 @@ def make_backward(parallel: int) -> Callable[..., None]:
     return step
 
 
-@torch.library.custom_op("seqmem::gru", mutates_args=())
+@operator("seqmem::gru")
 def scan(
     x: Tensor,
     weight: Tensor,
@@ -106,7 +107,7 @@ def scan(
     return y, before[0].clone()
 
 
-@torch.library.custom_op("seqmem::gru_backward", mutates_args=())
+@operator("seqmem::gru_backward")
 def scan_backward(
     x: Tensor,
     weight: Tensor,

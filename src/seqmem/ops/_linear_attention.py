@@ -19,6 +19,7 @@ from torch import Tensor
 from seqmem.ops._arrays import empty, refuse_vmap
 from seqmem.ops._launch import jit, launch
 from seqmem.ops._matrix_state import no_reset
+from seqmem.ops._operator import operator
 from seqmem.ops._rank1_scan import rank1_scan
 
 
@@ -69,7 +70,7 @@ def state_before(s: Tensor, a: Tensor, reset: Tensor) -> Tensor:
     return torch.where(reset[:, 0, None, None, None], 0, a[:, 0, :, :, None] * s)
 
 
-@torch.library.custom_op("seqmem::linear_attention", mutates_args=())
+@operator("seqmem::linear_attention")
 def scan(q: Tensor, k: Tensor, v: Tensor, g: Tensor, s0: Tensor, reset: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """(o, final state, the decay exp g), with g: (batch, time, heads, 1 | key); all but reset of one dtype."""
     q, k, v, s0 = (x.contiguous() for x in (q, k, v, s0))
@@ -77,7 +78,7 @@ def scan(q: Tensor, k: Tensor, v: Tensor, g: Tensor, s0: Tensor, reset: Tensor |
     return *rank1_scan(q, k, v, a, flags(q, reset), s0), a
 
 
-@torch.library.custom_op("seqmem::linear_attention_backward", mutates_args=())
+@operator("seqmem::linear_attention_backward")
 def scan_backward(
     q: Tensor,
     k: Tensor,

@@ -19,6 +19,7 @@ from torch import Tensor
 from seqmem.ops._arrays import array, empty, flags, optional, refuse_vmap
 from seqmem.ops._launch import jit, launch
 from seqmem.ops._math import exp
+from seqmem.ops._operator import operator
 
 WIDEST, NARROWEST = 1024, 64  # channels of a block: its state stays in the first-level cache; its rows fill cache lines
 
@@ -160,7 +161,7 @@ def block_width(batch: int, channels: int) -> int:
     return -(-channels // (blocks * 16)) * 16
 
 
-@torch.library.custom_op("seqmem::linear_scan", mutates_args=())
+@operator("seqmem::linear_scan")
 def scan(a: Tensor, b: Tensor, h0: Tensor, reset: Tensor | None, log: bool) -> tuple[Tensor, Tensor]:
     """(h, final state); a, b and h0 of one dtype."""
     batch, _, channels = b.shape
@@ -172,7 +173,7 @@ def scan(a: Tensor, b: Tensor, h0: Tensor, reset: Tensor | None, log: bool) -> t
     return h, h[:, -1].clone()
 
 
-@torch.library.custom_op("seqmem::linear_scan_backward", mutates_args=())
+@operator("seqmem::linear_scan_backward")
 def scan_backward(
     a: Tensor, h: Tensor, h0: Tensor, reset: Tensor | None, log: bool, dh: Tensor | None, dfinal: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,6 +13,7 @@ from seqmem.ops._arrays import array, empty, refuse_vmap
 from seqmem.ops._cells import PIECE, beginning, by_time, many_empty, pieces, states_before
 from seqmem.ops._launch import jit, run_serially
 from seqmem.ops._math import sigmoid, tanh
+from seqmem.ops._operator import operator
 
 
 def make_forward(parallel: int) -> Callable[..., None]:
@@ -92,7 +93,7 @@ def _peepholes(peephole: Tensor | None, like: Tensor) -> Tensor:
     return like.new_zeros(3, like.shape[-1]) if peephole is None else peephole
 
 
-@torch.library.custom_op("seqmem::lstm", mutates_args=())
+@operator("seqmem::lstm")
 def scan(
     x: Tensor,
     weight: Tensor,
@@ -123,7 +124,7 @@ def scan(
     return y, before_h[0].clone(), before_c[0].clone(), begun
 
 
-@torch.library.custom_op("seqmem::lstm_backward", mutates_args=())
+@operator("seqmem::lstm_backward")
 def scan_backward(
     x: Tensor,
     weight: Tensor,

@@ -21,6 +21,7 @@ from torch import Tensor
 from seqmem.ops._arrays import array, empty, flags, refuse_vmap
 from seqmem.ops._launch import jit, launch
 from seqmem.ops._math import weight
+from seqmem.ops._operator import operator
 
 
 def make_forward(parallel: int) -> Callable[..., None]:
@@ -110,7 +111,7 @@ def heads_of_a_task(batch: int, heads: int) -> int:
     return -(-heads // groups)
 
 
-@torch.library.custom_op("seqmem::running_softmax", mutates_args=())
+@operator("seqmem::running_softmax")
 def scan(
     s: Tensor, v: Tensor, m0: Tensor, u0: Tensor, w0: Tensor, reset: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -123,7 +124,7 @@ def scan(
     return o, m[:, -1].clone(), u[:, -1].clone(), w, m, u
 
 
-@torch.library.custom_op("seqmem::running_softmax_backward", mutates_args=())
+@operator("seqmem::running_softmax_backward")
 def scan_backward(
     s: Tensor,
     v: Tensor,

@@ -25,6 +25,7 @@ from torch import Tensor
 from seqmem.ops._arrays import array, empty, flags, optional, refuse_vmap
 from seqmem.ops._launch import jit, launch
 from seqmem.ops._math import exp2
+from seqmem.ops._operator import operator
 
 LOG2_E, LN_2 = 1.4426950408889634, 0.6931471805599453
 STEPS = 16  # between two kept states: with 16 x 64 numbers of state, a chunk's states and decays fit the L2 cache
@@ -180,7 +181,7 @@ def block_width(channels: int, state: int) -> int:
     return next(width for width in (16, 32, 64) if width >= channels or 2 * width * state > 1024 or width == 64)
 
 
-@torch.library.custom_op("seqmem::selective_scan", mutates_args=())
+@operator("seqmem::selective_scan")
 def scan(
     u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, h0: Tensor, reset: Tensor | None, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -194,7 +195,7 @@ def scan(
     return y, final, kept
 
 
-@torch.library.custom_op("seqmem::selective_scan_backward", mutates_args=())
+@operator("seqmem::selective_scan_backward")
 def scan_backward(
     u: Tensor,
     dt: Tensor,

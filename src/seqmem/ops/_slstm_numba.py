@@ -19,6 +19,7 @@ from seqmem.ops._arrays import array, empty, refuse_vmap
 from seqmem.ops._cells import PIECE, beginning, by_time, many_empty, pieces, states_before
 from seqmem.ops._launch import jit, run_serially
 from seqmem.ops._math import sigmoid, tanh, weight
+from seqmem.ops._operator import operator
 
 
 @njit(inline="always")
@@ -108,7 +109,7 @@ def make_backward(parallel: int) -> Callable[..., None]:
     return step
 
 
-@torch.library.custom_op("seqmem::slstm", mutates_args=())
+@operator("seqmem::slstm")
 def scan(
     x: Tensor,
     weight: Tensor,
@@ -143,7 +144,7 @@ def scan(
     return y, *(states[0].clone() for states in before), begun  # type: ignore[return-value]
 
 
-@torch.library.custom_op("seqmem::slstm_backward", mutates_args=())
+@operator("seqmem::slstm_backward")
 def scan_backward(
     x: Tensor,
     weight: Tensor,

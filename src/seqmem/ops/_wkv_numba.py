@@ -26,6 +26,7 @@ from seqmem.ops._arrays import array, empty, flags, refuse_vmap
 from seqmem.ops._launch import jit, launch
 from seqmem.ops._linear_scan_numba import block_width
 from seqmem.ops._math import weight
+from seqmem.ops._operator import operator
 
 
 def make_forward(parallel: int) -> Callable[..., None]:
@@ -127,7 +128,7 @@ def make_backward(parallel: int) -> Callable[..., None]:
     return backward
 
 
-@torch.library.custom_op("seqmem::wkv", mutates_args=())
+@operator("seqmem::wkv")
 def scan(
     k: Tensor, v: Tensor, g: Tensor, bonus: Tensor, m0: Tensor, u0: Tensor, w0: Tensor, reset: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -141,7 +142,7 @@ def scan(
     return o, m[:, -1].clone(), u[:, -1].clone(), w[:, -1].clone(), m, u, w
 
 
-@torch.library.custom_op("seqmem::wkv_backward", mutates_args=())
+@operator("seqmem::wkv_backward")
 def scan_backward(
     k: Tensor,
     v: Tensor,
