@@ -16,7 +16,7 @@ from seqmem.training.seeds import generator
 
 
 class Decoding(NamedTuple):
-    """state_bytes: per sequence, after reading the longest test length. microseconds: per greedy token from there on."""
+    """state_bytes: per sequence, after reading the longest test length. microseconds: per greedy token from there."""
 
     state_bytes: int
     microseconds: float
