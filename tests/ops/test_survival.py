@@ -209,7 +209,9 @@ def test_a_million_steps() -> None:
     torch.testing.assert_close(y, ones[..., None])
 
 
-@pytest.mark.parametrize("name", ["running_softmax", "wkv", "generalized_delta_rule", "causal_conv"])
+@pytest.mark.parametrize(
+    "name", ["running_softmax", "wkv", "generalized_delta_rule", "causal_conv", "lstm", "gru", "slstm"]
+)
 def test_a_hundred_thousand_steps(name: str) -> None:
     call, sequences, weights = calls(torch.float32, batch=1, time=100_000)[name]
     for y in differentiated(call, [*sequences, *weights]):

@@ -57,7 +57,12 @@ def test_json_alone_on_standard_output(diary: Path, capsys: pytest.CaptureFixtur
     assert all(set(evidence) == set(Evidence.__annotations__) for evidence in found)
 
 
+def any_model_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqmem.papers.command.require_language_model", lambda name: None)
+
+
 def test_failures(diary: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    any_model_is_there(monkeypatch)
     monkeypatch.setenv("SEQMEM_TEST_FAILS", "second 0")
     assert main(["reproduce", "toy", "--budget", "smoke", "--workers", "0"]) == 1
     out, err = lines(capsys)
@@ -74,6 +79,9 @@ def test_failures(diary: Path, capsys: pytest.CaptureFixture[str], monkeypatch: 
         (["reproduce", "lag-sytem"], "Did you mean 'lag-system'?"),
         (["reproduce", "--room", "theroy"], "Did you mean 'theory'?"),
         (["reproduce", "lag-system", "--model", "gpt2"], "cannot be given 'gpt2'"),
+        (["reproduce", "toy", "--model", "./nowhere"], "no language model './nowhere'"),
+        (["reproduce", "toy", "--model", "empty"], "config.json' cannot be read"),
+        (["reproduce", "toy", "--model", "kjv"], "asset 'kjv' is no language model but"),
         (["reproduce", "toy", "--seeds", "0"], "seeds is 0"),
         (["reproduce", "toy", "--workers", "-1"], "workers is -1"),
         (["reproduce", "toy", "--budget", "huge"], "invalid choice"),
@@ -85,6 +93,7 @@ def test_bad_input_runs_nothing(
     diary: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], complaint: str
 ) -> None:
     (tmp_path / "file").write_text("")
+    (tmp_path / "empty").mkdir()
     assert main(words) == 2
     out, err = lines(capsys)
     assert out == ""
@@ -93,7 +102,10 @@ def test_bad_input_runs_nothing(
     assert diary.read_text() == ""
 
 
-def test_a_model_for_all_that_take_one(diary: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_model_for_all_that_take_one(
+    diary: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    any_model_is_there(monkeypatch)
     assert (
         main(["reproduce", "--room", "theory", "--budget", "smoke", "--model", "gpt2", "--workers", "0", "--json"]) == 0
     )

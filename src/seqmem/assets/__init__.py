@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from seqmem.assets.cache import is_here, path, root
 from seqmem.assets.fetching import fetch
-from seqmem.assets.language_models import language_model
+from seqmem.assets.language_models import language_model, require_language_model
 from seqmem.assets.reading import documents, images, suites, table, text
 from seqmem.assets.table import ASSETS, Asset, Part, find
 
@@ -23,6 +23,7 @@ __all__ = [
     "is_here",
     "language_model",
     "path",
+    "require_language_model",
     "root",
     "suites",
     "table",

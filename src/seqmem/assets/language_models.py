@@ -25,14 +25,7 @@ def language_model(name: str | Path) -> tuple[Any, Any]:
 
     import seqmem.models.char_lstm  # noqa: F401 - registers its model type
 
-    given = str(name)
-    if given in ASSETS:
-        if ASSETS[given].kind != "model":
-            models = ", ".join(asset.name for asset in ASSETS.values() if asset.kind == "model")
-            raise InputError(f"asset '{given}' is no language model but {ASSETS[given].kind}; models: {models}")
-        place: str | Path = fetch(given, report=lambda line: print(line, file=sys.stderr))
-    else:
-        place = Path(given) if Path(given).is_dir() else given
+    given, place = str(name), _place(name)
     if isinstance(place, Path):
         config = _json(place / "config.json")
         if config.get("model_type") == "seqmem":
@@ -47,17 +40,51 @@ def language_model(name: str | Path) -> tuple[Any, Any]:
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if isinstance(place, Path):
-            message = f"the language model in '{place}' cannot be loaded ({first}); give one that save_pretrained wrote"
-            raise InputError(message) from error
-        models = ", ".join(asset.name for asset in ASSETS.values() if asset.kind == "model")
-        raise InputError(
-            f"no language model '{given}': it is no asset ({models}),{did_you_mean(given, ASSETS)} no folder, and "
-            f"transformers found none of that name on the hub or in its cache ({first}); type 'seqmem assets' for what "
-            "can be had without the hub"
-        ) from error
+        raise _refused(given, place, error) from error
     return model.eval(), tokenizer
+
+
+def require_language_model(name: str | Path) -> None:
+    """Raises InputError where :func:`language_model` would find no model of that name. Its description is read (or the
+    asset fetched), not its weights."""
+    place = _place(name)
+    if isinstance(place, Path):
+        _json(place / "config.json")
+        return
+    import transformers
+
+    try:
+        transformers.AutoConfig.from_pretrained(place, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise _refused(place, place, error) from error
+
+
+def _place(name: str | Path) -> str | Path:
+    """The folder of an asset, fetched where it is not here, or of the user's; else the name on the hub."""
+    given = str(name)
+    if given not in ASSETS:
+        folder = Path(given).expanduser()
+        return folder if folder.is_dir() else given
+    if ASSETS[given].kind != "model":
+        raise InputError(f"asset '{given}' is no language model but {ASSETS[given].kind}; models: {_models()}")
+    return fetch(given, report=lambda line: print(line, file=sys.stderr))
+
+
+def _models() -> str:
+    return ", ".join(asset.name for asset in ASSETS.values() if asset.kind == "model")
+
+
+def _refused(given: str, place: str | Path, error: Exception) -> InputError:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if isinstance(place, Path):
+        return InputError(
+            f"the language model in '{place}' cannot be loaded ({first}); give one that save_pretrained wrote"
+        )
+    return InputError(
+        f"no language model '{given}': it is no asset ({_models()}),{did_you_mean(given, ASSETS)} no folder, and "
+        f"transformers found none of that name on the hub or in its cache ({first}); type 'seqmem assets' for what "
+        "can be had without the hub"
+    )
 
 
 def _tokenizer(place: str | Path) -> Any:

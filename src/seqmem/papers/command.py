@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
+from seqmem.assets import require_language_model
 from seqmem.errors import InputError
 from seqmem.papers.card import card_of, cards, room_of
 from seqmem.papers.evidence import Evidence
@@ -29,6 +30,8 @@ def reproduce_command(arguments: argparse.Namespace) -> int:
     """Run what the command line asks for. Returns the exit code."""
     papers = _papers(arguments)
     plan(papers, arguments.budget, arguments.model, arguments.seeds)  # bad input is found before anything is written
+    if arguments.model is not None:
+        require_language_model(arguments.model)
     if arguments.workers is not None and arguments.workers < 0:
         raise InputError(f"workers is {arguments.workers}, expected 0 (in this process) or more")
     out = Path(arguments.out).expanduser().absolute()

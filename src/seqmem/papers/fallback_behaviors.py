@@ -1,8 +1,9 @@
-"""Fallback behaviours: language models of several sizes and ages are asked for more members of a category than they
-know, and every item that they give is classified."""
+"""Fallback behaviours: language models of several sizes and ages, and a pretrained one, are asked for more members of a
+category than there are, and every item that they give is classified."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from seqmem.decoding import classify_items, follows_shift_order
 from seqmem.models import SequenceConfig, SequenceLM
+from seqmem.papers._subject import PRETRAINED, TINY, subject
+from seqmem.papers._text import continued
 from seqmem.papers.paper import Figure, Paper, Report, Rule
 
 PAPER = Paper(
@@ -19,7 +22,8 @@ PAPER = Paper(
     uses=("seqmem.decoding.classify_items", "seqmem.decoding.follows_shift_order"),
     setup="300 categories have 3 to 10 members, each of two syllables. Attention models of three widths are trained on "
     "lists of a category's members in random order. At four ages each is asked for 15 items of every category, the end "
-    "of the list being forbidden; items are correct, repeated, nearly repeated or invented.",
+    "of the list being forbidden; items are correct, repeated, nearly repeated or invented. A pretrained model "
+    "continues numbered lists of ten small categories (planets, days, oceans) up to 15 items.",
     baseline="greedy decoding",
     control="the same lists judged by the members of other categories: hardly any item may count as correct",
     figures=(
@@ -36,27 +40,59 @@ PAPER = Paper(
         Figure("invents_gain", "temperature 1 minus greedy, invented items, largest and oldest model", "share"),
         Figure("known", "correct answers per member there is, largest and oldest model", "share"),
         Figure("known_null", "the same, judged by another category's members (control)", "share"),
+        Figure("pre_first_third", "pretrained: repeated items among the first five, greedy", "share"),
+        Figure("pre_last_third", "pretrained: the same among the last five", "share"),
+        Figure("pre_repeats_cut", "pretrained: greedy minus temperature 1, repeated items", "share"),
+        Figure("pre_invents_gain", "pretrained: temperature 1 minus greedy, invented items", "share"),
+        Figure("pre_known", "pretrained: correct answers per member there is (none: it cannot list)", "share"),
+        Figure("pre_known_null", "pretrained: the same, judged by another category's members (control)", "share"),
     ),
     rule=Rule(
         holds="repeats_trend <= -0.6 and invents_trend >= 0.6 and last_third > first_third and repeats_cut >= 0.1 "
-        "and invents_gain >= 0.1",
-        in_part="last_third > first_third and repeats_cut >= 0.1 and invents_gain >= 0.1",
-        control="known_null < 0.1 and known > 0.5",
+        "and invents_gain >= 0.1 and pre_last_third > pre_first_third and pre_repeats_cut >= 0.1 "
+        "and pre_invents_gain >= 0.1 and pre_known > 0.3",
+        in_part="last_third > first_third and repeats_cut >= 0.1 and invents_gain >= 0.1 "
+        "and pre_last_third > pre_first_third and pre_known > 0.3",
+        control="known_null < 0.1 and known > 0.5 and pre_known_null < 0.1",
     ),
     limits="Models of up to a few hundred thousand weights on a closed world of 300 categories. There a list never "
     "holds an item twice, so that a model trained long enough learns not to repeat; the paper's models have 70 million "
     "to 13 billion weights and were trained on real text.",
-    own_model="classify_items(items, gold) on the lists of any model",
+    own_model="classify_items(items, gold) on lists of your own",
     settings={
-        "smoke": {"categories": 6, "widths": [8, 16], "ages": [2, 4], "ask": 4},
-        "laptop": {"categories": 300, "widths": [32, 64, 128], "ages": [75, 150, 300, 600], "ask": 100},
-        "full": {"categories": 300, "widths": [32, 64, 128, 256], "ages": [100, 300, 1000, 3000], "ask": 300},
+        "smoke": {"categories": 6, "widths": [8, 16], "ages": [2, 4], "ask": 4, PRETRAINED: TINY, "tokens": 8},
+        "laptop": {
+            "categories": 300, "widths": [32, 64, 128], "ages": [75, 150, 300, 600], "ask": 100, PRETRAINED: "smollm2",
+            "tokens": 120,
+        },
+        "full": {
+            "categories": 300, "widths": [32, 64, 128, 256], "ages": [100, 300, 1000, 3000], "ask": 300,
+            PRETRAINED: "smollm2", "tokens": 150,
+        },
     },
     seeds={"smoke": 1, "laptop": 3, "full": 5},
-)
+    parts=("trained", "pretrained"),
+    takes_model=("pretrained",),
+)  # fmt: skip
 
 SYLLABLES, ITEMS, LONGEST = 60, 15, 10
 END = 2 * SYLLABLES  # then the categories
+OURS = {
+    "planets of the solar system": ("Mercury", "Venus", "Earth", "Mars", "Jupiter", "Saturn", "Uranus", "Neptune"),
+    "days of the week": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
+    "seasons of the year": ("Spring", "Summer", "Autumn", "Winter", "Fall"),
+    "oceans of the world": ("Pacific", "Atlantic", "Indian", "Arctic", "Southern", "Antarctic"),
+    "continents": ("Africa", "Antarctica", "Asia", "Europe", "Australia", "North America", "South America"),
+    "Great Lakes": ("Superior", "Michigan", "Huron", "Erie", "Ontario"),
+    "noble gases": ("Helium", "Neon", "Argon", "Krypton", "Xenon", "Radon"),
+    "chess pieces": ("King", "Queen", "Rook", "Bishop", "Knight", "Pawn"),
+    "card suits": ("Hearts", "Diamonds", "Clubs", "Spades"),
+    "cardinal directions": ("North", "East", "South", "West"),
+}
+FRUIT = (
+    *("Apple", "Pear", "Plum", "Cherry", "Peach", "Grape", "Lemon", "Orange"),
+    *("Banana", "Mango", "Fig", "Kiwi", "Melon", "Apricot", "Papaya"),
+)
 World = list[list[tuple[int, int]]]
 
 
@@ -123,7 +159,11 @@ def _rank_correlation(x: list[float], y: list[float]) -> float:
 
 
 def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, report: Report) -> dict[str, Any]:
-    """All sizes and ages in one world."""
+    """All sizes and ages in one world, or a pretrained model in ours."""
+    return _pretrained(settings, seed, model, report) if part == "pretrained" else _trained(settings, seed, report)
+
+
+def _trained(settings: dict[str, Any], seed: int, report: Report) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(seed)
     world = _world(settings["categories"], generator)
     asked = torch.randperm(len(world), generator=generator)[: settings["ask"]]
@@ -177,3 +217,57 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
         "known_null": float(np.mean(exchanged)),
     }
     return {"figures": figures, "series": series}
+
+
+def _pretrained(settings: dict[str, Any], seed: int, model: str | None, report: Report) -> dict[str, Any]:
+    lm, tokenizer = subject(model, settings)
+    generator = torch.Generator().manual_seed(seed)
+    example = [FRUIT[i] for i in torch.randperm(len(FRUIT), generator=generator)]
+    torch.manual_seed(seed)
+    sampling: dict[str, Any] = {"do_sample": True, "top_k": 0, "top_p": 1.0, "temperature": 1.0}
+    said: dict[str, list[list[str]]] = {"greedy": [], "sampled": []}
+    for n, name in enumerate(OURS):
+        report(n / len(OURS), name)
+        begun = "\n".join(
+            [_title("fruit"), *(f"{i}. {item}" for i, item in enumerate(example, 1)), "", _title(name), "1."]
+        )
+        prompt = torch.tensor([tokenizer(begun, add_special_tokens=False)["input_ids"]])
+        for kind, options in (("greedy", {"do_sample": False}), ("sampled", sampling)):
+            text = continued(lm, prompt, settings["tokens"], **options)[0, prompt.shape[1] :]
+            said[kind].append(items_of("1." + tokenizer.decode(text.tolist())))
+    gold = list(OURS.values())
+    greedy, sampled = (_judged(said[kind], gold) for kind in ("greedy", "sampled"))
+
+    def known(rows: list[list[str]]) -> float:
+        return float(np.mean([row.count("correct") / len(members) for row, members in zip(rows, gold, strict=True)]))
+
+    return {
+        "figures": {
+            "pre_first_third": _share(greedy, "repetition", slice(0, 5)),
+            "pre_last_third": _share(greedy, "repetition", slice(10, 15)),
+            "pre_repeats_cut": _share(greedy, "repetition") - _share(sampled, "repetition"),
+            "pre_invents_gain": _share(sampled, "hallucination") - _share(greedy, "hallucination"),
+            "pre_known": known(greedy),
+            "pre_known_null": known(_judged(said["greedy"], gold[1:] + gold[:1])),
+        },
+        "notes": [
+            f"the pretrained model's list of {name}, seed {seed}: {', '.join(items)}"
+            for name, items in list(zip(OURS, said["greedy"], strict=True))[:3]
+            if seed == 0
+        ],
+    }
+
+
+def _title(name: str) -> str:
+    return f"A numbered list of {ITEMS} {name}:"
+
+
+def items_of(text: str) -> list[str]:
+    """The first words of the numbered lines, at most ITEMS; the last, which may be cut off, is left out."""
+    lines = text.split("\n")[:-1]
+    found = [match[1] for line in lines if (match := re.match(r"\s*\d+\.\s*([^,.:;()–]*)", line))]
+    return [re.sub(r"\b(the|lake|ocean|planet)\b", "", item, flags=re.IGNORECASE).strip() for item in found[:ITEMS]]
+
+
+def _judged(lists: list[list[str]], gold: list[tuple[str, ...]]) -> list[list[str]]:
+    return [classify_items(items, known) for items, known in zip(lists, gold, strict=True)]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ Record = Mapping[str, Any]
 Table = tuple[str, list[str], list[list[str]]]  # title, columns, rows
 
 BOTH = "forward+backward"
+FEW = 12  # layers that a sentence can name
+NEAR = 1.5  # times an LSTM cell
 
 
 def of_kind(records: Sequence[Record], kind: str) -> list[Record]:
@@ -116,14 +119,26 @@ def _decoding(records: Sequence[Record]) -> list[str]:
         return []
     last = {r["mixer"]: r for r in records}  # the most tokens read
     dear = sorted(last.values(), key=lambda r: -r["ratio"])
-    steps = listed([f"{r['mixer']} {short_number(r['ratio'])}" for r in dear])
-    sentences = [f"One step at batch 1, over torch's LSTM cell at the same width: {steps}."]
+    if len(dear) <= FEW:
+        sentences = [f"One step at batch 1, over torch's LSTM cell at the same width: {_each(dear)}."]
+    else:
+        kept = [r for r in dear if r["memory"] != "linear"]  # the state does not grow
+        near, middle = sum(r["ratio"] <= NEAR for r in kept), statistics.median(r["ratio"] for r in kept)
+        sentences = [
+            f"One step at batch 1 takes at most {NEAR:g} times as long as torch's LSTM cell at the same width in "
+            f"{near} of {len(kept)} layers whose state does not grow, {short_number(middle)} times at the median; the "
+            f"dearest: {_each(kept[:FEW])}."
+        ]
     if grown := [r for r in dear if abs(r["flatness"] - 1) > 0.1]:
         told = listed([f"{r['mixer']} {r['flatness']:.2f} times after {r['tokens']:,}" for r in grown])
         sentences.append(f"Steps that change by more than a tenth with what was read: {told} tokens.")
     else:
         sentences.append("No layer's step changes by more than a tenth with what was read.")
     return sentences
+
+
+def _each(steps: Sequence[Record]) -> str:
+    return listed([f"{r['mixer']} {short_number(r['ratio'])}" for r in steps])
 
 
 def problems(records: Sequence[Record]) -> list[str]:
