@@ -124,6 +124,37 @@ def test_checkpoints_and_refuses_vmap(op: str) -> None:
         torch.func.vmap(read)(torch.stack([q, q]))
 
 
+def test_derivatives_of_every_kind() -> None:
+    """torch.func.grad gives them; second and forward ones are refused, not zero."""
+    x = _random(2, 5, 3)
+
+    def loss(a: Tensor) -> Tensor:
+        return linear_scan(a, a, backend="numba")[0].square().sum()
+
+    (expected,) = torch.autograd.grad(loss(x), x)
+    torch.testing.assert_close(torch.func.grad(loss)(x.detach()), expected)
+    (first,) = torch.autograd.grad(loss(x), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="no autograd formula"):
+        torch.autograd.grad(first.sum(), x)
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        torch.func.grad(lambda a: torch.func.grad(loss)(a).sum())(x.detach())
+    with pytest.raises(NotImplementedError), torch.autograd.forward_ad.dual_level():
+        loss(torch.autograd.forward_ad.make_dual(x.detach(), x.detach()))
+    with pytest.raises(NotImplementedError):
+        torch.func.jvp(loss, (x.detach(),), (x.detach(),))
+
+
+def test_fake_tensors_and_modes_see_one_operator() -> None:
+    from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    with FakeTensorMode():
+        x = torch.rand(2, 5, 3)
+        assert isinstance(linear_scan(x, x)[0], FakeTensor)
+    graph = make_fx(lambda a: linear_scan(a, a)[0])(torch.rand(2, 5, 3)).graph
+    assert sum("seqmem.linear_scan" in str(node.target) for node in graph.nodes) == 1
+
+
 def test_without_machine_code() -> None:
     """NUMBA_DISABLE_JIT=1: the kernels as plain Python, with blocks that a reset cuts."""
     program = """
