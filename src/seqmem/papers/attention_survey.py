@@ -66,14 +66,14 @@ PAPER = Paper(
     own_model="Alignment(width, score, distribution)(queries, keys).weights in any model of your own",
     settings={
         "smoke": {"steps": 2, "tests": 8},
-        "laptop": {"steps": 1500, "tests": 500},
+        "laptop": {"steps": 800, "tests": 500},
         "full": {"steps": 4000, "tests": 2000},
     },
     seeds={"smoke": 1, "laptop": 3, "full": 5},
     parts=("soft", "sparse"),
 )
 
-LETTERS, LENGTH, WIDTH, BATCH, RATE = 16, 10, 64, 32, 1e-2
+LETTERS, LENGTH, WIDTH, BATCH, RATE = 16, 10, 64, 64, 5e-3
 
 
 def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, report: Report) -> dict[str, Any]:
