@@ -1,10 +1,10 @@
-"""What two papers train on: lists that come again, and lengths that grow."""
+"""What papers train on: lists that come again, lengths that grow, sines."""
 
 from __future__ import annotations
 
 import torch
 
-from seqmem.papers import minrnn
+from seqmem.papers import aaren, fan, minrnn
 from seqmem.papers import verbatim_memory_surprisal as verbatim
 
 
@@ -43,3 +43,25 @@ def test_lengths_grow_to_the_one_that_is_tested() -> None:
     assert lengths == sorted(lengths)
     assert lengths[0] == 2 * minrnn.SYMBOLS
     assert lengths[int(minrnn.GROWN * 1000) :] == [minrnn.LENGTH] * 100
+
+
+def test_sines_have_the_frequency_that_is_asked_for() -> None:
+    batch = aaren.series(300, torch.Generator().manual_seed(0))
+    assert (batch.targets != aaren.IGNORE).sum(1).tolist() == [1] * 300
+    power = torch.fft.rfft(batch.inputs - batch.inputs.double().mean(1, keepdim=True)).abs()
+    cycles = torch.tensor(aaren.CYCLES)
+    assert torch.equal(power.argmax(1), cycles[batch.targets[:, -1]])
+    without = aaren.series(300, torch.Generator().manual_seed(0), ordered=False)
+    assert torch.equal(without.inputs.sort(1).values, batch.inputs.sort(1).values)
+    power = torch.fft.rfft(without.inputs - without.inputs.double().mean(1, keepdim=True)).abs()
+    assert float((power.argmax(1) == cycles[without.targets[:, -1]]).double().mean()) < 0.1
+
+
+def test_the_perceptrons_beside_fan_have_its_shape() -> None:
+    x = torch.linspace(-3, 3, 7)[:, None]
+    assert all(fan.network(net)(x).shape == (7, 1) for net in fan.NETS)
+    features = fan.FourierFeatures(1, 3)
+    assert torch.allclose(features(x)[:, 3:], torch.sin(x * features.frequencies[0]))
+    y = fan._scaled("two_periods")(fan.places(20_000, torch.Generator().manual_seed(0)))
+    assert abs(float(y.mean())) < 0.03
+    assert abs(float(y.std()) - 1) < 0.03

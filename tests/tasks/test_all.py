@@ -24,6 +24,7 @@ GOLDEN = {  # of 12 examples at the training length, seed 0; published results a
     "selective_copying": "0799b9cd399bb871",
     "parity": "26309d9e9774bf9a",
     "chomsky": "e5191015716d6a49",
+    "memory_horizon": "cc2e6cfbebefd4fb",
     "set_intersection": "335dbbef89fdf8ad",
     "bytes": "9d337825dbe7187c",
     "path_star": "15e79abb67d04878",

@@ -36,6 +36,9 @@ MODULES: dict[str, str] = {
     "retrieval-heads": "seqmem.papers.retrieval_heads",
     "sixteen-heads": "seqmem.papers.sixteen_heads",
     # mixers
+    "aaren": "seqmem.papers.aaren",
+    "fan": "seqmem.papers.fan",
+    "gateloop": "seqmem.papers.gateloop",
     "minrnn": "seqmem.papers.minrnn",
     "retnet": "seqmem.papers.retnet",
     # models

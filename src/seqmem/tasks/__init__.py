@@ -36,6 +36,8 @@ TASKS: dict[str, TaskEntry] = _rows(
      "Neural Networks and the Chomsky Hierarchy (2022), arXiv 2207.02098"),
     ("chomsky", "Chomsky", "fifteen tasks on strings, from even pairs to square roots, by the machine they ask for",
      "Neural Networks and the Chomsky Hierarchy (2022), arXiv 2207.02098"),
+    ("memory_horizon", "MemoryHorizon", "the sum of the numbers read since the last reset",
+     "GateLoop (2023), arXiv 2311.01927"),
     ("set_intersection", "SetIntersection", "which item is in both lists, a short one and a long one?",
      "Just read twice (2024), arXiv 2407.05483"),
     ("bytes", "Bytes", "the next byte of real text: a novel inside the package, or your own file or folder",
