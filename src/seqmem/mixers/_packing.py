@@ -55,6 +55,15 @@ def to_place(packing: Packing, y: Tensor) -> Tensor:
     return torch.empty_like(y).scatter(1, packing.order[..., None].expand_as(y), y)
 
 
+def matrix_to_place(packing: Packing, weights: Tensor) -> Tensor:
+    """Rows and columns of (batch, heads, time, time) weights, in packed order, back where they came from."""
+    if packing.order is None:
+        return weights
+    back = packing.order.argsort(1)[:, None]  # where each position went, (batch, 1, time)
+    rows = weights.gather(2, back[..., None].expand_as(weights))
+    return rows.gather(3, back[:, :, None].expand_as(weights))
+
+
 def check_state(state: State, x: Tensor, owner: str) -> None:
     """Raise InputError when ``state`` belongs to a batch of another size than x."""
     if state is not None:

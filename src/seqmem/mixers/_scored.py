@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from seqmem.mixers._entries import Entries, Seen, kept, meet, no_entries, places
-from seqmem.mixers._packing import check_state, one_at_a_time, pack, to_front, to_place
+from seqmem.mixers._packing import check_state, matrix_to_place, one_at_a_time, pack, to_front, to_place
 from seqmem.mixers._softmax import softmax_over
 from seqmem.mixers.base import Mixer, split_heads
 
@@ -79,12 +79,7 @@ class ScoredAttention(Mixer):
         empty = no_entries(len(x), 0, self.heads, self.head, self.head, self.out.weight)
         query, key, value = self._projected(packed)
         seen = meet(packing, empty, key, value, *places(packing, empty.position, packed))
-        weights = softmax_over(self.score(query, seen), self.seen(seen))
-        if packing.order is None:
-            return weights
-        back = packing.order.argsort(1)[:, None]  # where each position went, (batch, 1, time)
-        rows = weights.gather(2, back[..., None].expand_as(weights))
-        return rows.gather(3, back[:, :, None].expand_as(weights))
+        return matrix_to_place(packing, softmax_over(self.score(query, seen), self.seen(seen)))
 
     def read(self, x: Tensor, attention: Tensor) -> Tensor:
         """y (batch, time, width): what is read through the weights (batch, heads, time, time), values from x."""
