@@ -48,6 +48,7 @@ MODULES: dict[str, str] = {
     "attention-survey": "seqmem.papers.attention_survey",
     "rnn-critical-review": "seqmem.papers.rnn_critical_review",
     # tasks
+    "chomsky-hierarchy": "seqmem.papers.chomsky_hierarchy",
     "mbml-piecewise": "seqmem.papers.mbml_piecewise",
     "path-star": "seqmem.papers.path_star",
     # theory
