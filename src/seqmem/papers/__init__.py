@@ -38,6 +38,8 @@ MODULES: dict[str, str] = {
     # mixers
     "minrnn": "seqmem.papers.minrnn",
     "retnet": "seqmem.papers.retnet",
+    "rnn-of-rnns": "seqmem.papers.rnn_of_rnns",
+    "wave-rnn": "seqmem.papers.wave_rnn",
     # models
     "memn2n": "seqmem.papers.memn2n",
     "rmt": "seqmem.papers.rmt",
