@@ -47,6 +47,16 @@ def test_every_shape_is_equally_likely(generator: torch.Generator) -> None:
     assert (counts / rows - 1 / 13).abs().max() < 5 * (12 / 13**2 / rows) ** 0.5
 
 
+def test_a_shape_takes_other_kinds(generator: torch.Generator) -> None:
+    task = Dyck()
+    first = task.sample(500, 20, generator)
+    other = task.strings(first.inputs < 2, generator)
+    assert torch.equal(first.inputs < 2, other.inputs < 2)
+    asked = first.targets != IGNORE
+    assert torch.equal(asked, other.targets != IGNORE)
+    assert float((first.targets == other.targets)[asked].float().mean()) == pytest.approx(0.5, abs=0.05)
+
+
 def test_chance_is_what_a_blind_guess_scores(generator: torch.Generator) -> None:
     targets = Dyck(pairs=3).sample(1000, 20, generator).targets
     targets = targets[targets != IGNORE]

@@ -36,9 +36,12 @@ MODULES: dict[str, str] = {
     "retrieval-heads": "seqmem.papers.retrieval_heads",
     "sixteen-heads": "seqmem.papers.sixteen_heads",
     # mixers
+    "lru": "seqmem.papers.lru",
+    "lssl": "seqmem.papers.lssl",
     "minrnn": "seqmem.papers.minrnn",
     "retnet": "seqmem.papers.retnet",
     "rnn-of-rnns": "seqmem.papers.rnn_of_rnns",
+    "unitary-rnn-syntax": "seqmem.papers.unitary_rnn_syntax",
     "wave-rnn": "seqmem.papers.wave_rnn",
     # models
     "memn2n": "seqmem.papers.memn2n",

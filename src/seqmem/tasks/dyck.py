@@ -62,7 +62,11 @@ class Dyck(Task):
         where that one closes."""
         _check.request("dyck", batch_size, length, generator, split)
         _check_even(length)
-        opens = self._shapes(batch_size, length, generator)
+        return self.strings(self._shapes(batch_size, length, generator), generator)
+
+    def strings(self, opens: Tensor, generator: torch.Generator) -> Batch:
+        """Strings of these shapes, where a bracket opens, (batch, time) bool, of fresh kinds."""
+        batch_size, length = opens.shape
         kinds = torch.randint(self.pairs, (batch_size, length), generator=generator)
         depth = opens.long().cumsum(1) - (~opens).long().cumsum(1)  # after each bracket
         inputs = torch.where(opens, kinds, self.pairs + kinds)
