@@ -56,7 +56,7 @@ PAPER = Paper(
     parts=("numeric", "together", "apart"),
     settings={
         "smoke": {"assemblies": 3, "samples": 5, "time": 300, "steps": 3, "batch": 8},
-        "laptop": {"assemblies": 100, "samples": 50, "time": 1500, "steps": 700, "batch": 64},
+        "laptop": {"assemblies": 100, "samples": 50, "time": 1500, "steps": 1800, "batch": 64},
         "full": {"assemblies": 1000, "samples": 500, "time": 3000, "steps": 10_000, "batch": 64},
     },
     seeds={"smoke": 1, "laptop": 3, "full": 5},
