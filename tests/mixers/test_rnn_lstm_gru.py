@@ -15,7 +15,7 @@ from seqmem.mixers.rnn import RNN, RNNState
 
 def rnn_loop(mixer: RNN, x: Tensor, h: Tensor) -> tuple[Tensor, ...]:
     w, u, b, c = mixer.rnn.all_weights[0]
-    f = torch.relu if mixer.rnn.nonlinearity == "relu" else torch.tanh
+    f = {"relu": torch.relu, "tanh": torch.tanh}[mixer.rnn.nonlinearity] if not mixer.linear else torch.clone
     hs = []
     for t in range(x.shape[1]):
         h = f(x[:, t] @ w.T + b + h @ u.T + c)
@@ -48,6 +48,7 @@ def gru_loop(mixer: GRU, x: Tensor, h: Tensor) -> tuple[Tensor, ...]:
 CASES: dict[str, tuple[Callable, Callable, type, int]] = {
     "tanh": (lambda hidden: RNN(6, hidden=hidden), rnn_loop, RNNState, 1),
     "relu": (lambda hidden: RNN(6, hidden=hidden, nonlinearity="relu"), rnn_loop, RNNState, 1),
+    "linear": (lambda hidden: RNN(6, hidden=hidden, nonlinearity="linear"), rnn_loop, RNNState, 1),
     "lstm": (lambda hidden: LSTM(6, hidden=hidden), lstm_loop, LSTMState, 2),
     "gru": (lambda hidden: GRU(6, hidden=hidden), gru_loop, GRUState, 1),
 }

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from seqmem.errors import InputError
+from seqmem.mixers.assembly import assemble, contraction, guaranteed_rate
 from seqmem.mixers.rnn_of_rnns import RNNOfRNNs, RNNOfRNNsState
 from seqmem.testing import check_mixer
 
@@ -75,9 +76,48 @@ def test_the_certificate_can_be_refused(generator: torch.Generator) -> None:
     assert assembly("svd", coupling=30.0).certificate(5, generator) < 0
 
 
+@every_constraint
+def test_differences_shrink_at_the_guaranteed_rate(constraint: Any, generator: torch.Generator) -> None:
+    """Against the flow itself, in steps of 1e-3."""
+    mixer = assembly(constraint, coupling=2.0)
+    one = mixer.assembly()
+    rate = mixer.guaranteed_rate()
+    assert -1 < rate < 0
+    x, y = torch.randn(2, 24, generator=generator, dtype=torch.float64)
+    u = torch.randn(24, generator=generator, dtype=torch.float64)
+    apart = [((x - y).square() * one.metric).sum().sqrt()]
+    for _ in range(2000):
+        x, y = (v + 1e-3 * (-v + one.within @ v.relu() + one.between @ v + u) for v in (x, y))
+        apart.append(((x - y).square() * one.metric).sum().sqrt())
+    assert apart[-1] <= apart[0] * torch.tensor(rate * 2.0 + 0.05).exp()
+
+
+@every_constraint
+def test_assemblies_of_assemblies_are_stable(constraint: Any, generator: torch.Generator) -> None:
+    parts = [assembly(constraint, seed, coupling=3.0).assembly() for seed in range(3)]
+    whole = assemble(parts, 3 * torch.randn(72, 72, generator=generator, dtype=torch.float64))
+    form = whole.metric[:, None] * whole.between
+    torch.testing.assert_close(form, -form.mT, rtol=0, atol=1e-10)
+    assert guaranteed_rate(whole) == pytest.approx(max(map(guaranteed_rate, parts)), abs=1e-9)
+    assert contraction(whole, (torch.rand(30, 72, generator=generator) < 0.5).double()) < 0
+    torch.testing.assert_close(whole.between[24:48, 24:48], parts[1].between)
+    assert whole.between[:24, 48:].any()
+    free = whole._replace(between=whole.between.triu())  # a feedback that is not balanced
+    assert guaranteed_rate(free) > 0
+    assert contraction(free, torch.ones(1, 72).double()) > 0
+    with pytest.raises(InputError, match="square matrix"):
+        assemble(parts, torch.zeros(24, 24))
+
+
 def test_the_learned_networks_hold_the_contract() -> None:
     check_mixer(lambda width: RNNOfRNNs(width, blocks=2, block=4, constraint="svd"), width=8, points=[4, 6, 7])
     with pytest.raises(InputError, match="density 0"):
         RNNOfRNNs(8, density=0)
     with pytest.raises(InputError, match="'free'"):
         RNNOfRNNs(8, constraint="free")  # type: ignore[arg-type]
+
+
+def test_networks_of_both_kinds_keep_their_rates_together(generator: torch.Generator) -> None:
+    parts = [assembly(constraint, 1).assembly() for constraint in ("sparse", "svd")]
+    whole = assemble(parts, torch.randn(48, 48, generator=generator, dtype=torch.float64))
+    assert guaranteed_rate(whole) == pytest.approx(max(map(guaranteed_rate, parts)), abs=1e-9)

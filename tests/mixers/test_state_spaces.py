@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from seqmem.errors import InputError
+from seqmem.mixers import get_mixer
 from seqmem.mixers._hippo import hippo
-from seqmem.mixers.lru import LRU
-from seqmem.mixers.lssl import LSSL
+from seqmem.mixers.lru import LADDER, LRU
+from seqmem.mixers.lssl import LSSL, LSSLState
 from seqmem.mixers.s4d import S4D
 from seqmem.mixers.s5 import S5
 
@@ -33,6 +34,36 @@ def test_lru_is_its_equation_and_its_convolution(generator: torch.Generator) -> 
     kernel = layer.kernel(40)
     convolved = sum(torch.nn.functional.pad(x[:, : 40 - lag] @ kernel[lag].T, (0, 0, lag, 0)) for lag in range(40))
     torch.testing.assert_close(convolved + layer.skip * x, y, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(layer.convolve(x), y, rtol=1e-10, atol=1e-10)
+
+
+def test_the_ladder_has_every_step_of_the_lru() -> None:
+    torch.manual_seed(0)
+    steps = {
+        name: get_mixer(step["name"])(64, **{k: v for k, v in step.items() if k != "name"})
+        for name, step in LADDER.items()
+    }
+    x = torch.randn(1, 5, 64)
+    for name, layer in steps.items():
+        doubled = layer(2 * x)[0]
+        assert torch.allclose(doubled - layer(0 * x)[0], 2 * (layer(x)[0] - layer(0 * x)[0]), atol=1e-4) == (
+            name != "tanh"
+        )
+    with torch.no_grad():
+        steps["diagonal"].eigenvalue.mul_(3)  # type: ignore[operator]
+    assert steps["diagonal"].eigenvalues().abs().max() > 1  # type: ignore[operator]
+    assert steps["exponential"].eigenvalues().abs().min() < 0.9 < steps["ring"].eigenvalues().abs().min()  # type: ignore[operator]
+    assert steps["ring"].scale.exp().min() == 1 > steps["normalised"].scale.exp().max()  # type: ignore[operator]
+    assert steps["phase"].eigenvalues().angle().abs().max() < math.pi / 9  # type: ignore[operator]
+
+
+def test_an_lru_of_free_eigenvalues_is_the_same_recurrence(generator: torch.Generator) -> None:
+    layer, x = LRU(6, state=5, exponential=False).double(), signal(40, 6, generator)
+    torch.testing.assert_close(layer.convolve(x), layer(x, form="recurrent")[0], rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(layer(x)[0], layer(x, form="recurrent")[0], rtol=1e-10, atol=1e-10)
+    layer(x)[0].square().sum().backward()
+    assert layer.eigenvalue.grad is not None
+    assert layer.eigenvalue.grad.abs().min() > 0
 
 
 def test_lru_begins_in_its_ring_and_is_normalised(generator: torch.Generator) -> None:
@@ -121,6 +152,22 @@ def test_lssl_is_its_recurrence_and_its_convolution(measure: str, generator: tor
     spectrum = torch.fft.rfft(layer.kernel(300).T, n=600, dim=0) * torch.fft.rfft(x, n=600, dim=1)
     convolved = torch.fft.irfft(spectrum, n=600, dim=1)[:, :300]
     torch.testing.assert_close(convolved, torch.stack(read, 1), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(layer.convolve(x), y, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("measure", "ages"), [("legs", (0.1, 2.0)), ("legt", (0.05, 0.95)), ("laguerre", (0.1, 3.0))])
+def test_a_state_recalls_what_was_read(measure: str, ages: tuple[float, float]) -> None:
+    torch.manual_seed(0)
+    layer = LSSL(2, state=32, measure=measure, shortest=1e-3, longest=2e-3).double()
+    age = torch.arange(12_000.0, dtype=torch.float64).flip(0)[:, None] * layer.log_step.exp()  # in units of time
+    x = (torch.sin(1.5 * age) * torch.exp(-(age**2) / 4))[None]  # of finite energy, which Laguerre's functions need
+    _, state = layer(x)
+    lags = (torch.linspace(*ages, 50) / layer.log_step.exp().max()).long()
+    recalled = layer.recall(state, lags)
+    read = x[0, -1 - lags].T
+    assert float((recalled[0] - read).norm() / read.norm()) < 0.02
+    shuffled = LSSLState(state.coefficients[..., torch.randperm(32)])
+    assert float((layer.recall(shuffled, lags)[0] - read).norm() / read.norm()) > 0.5
 
 
 def test_a_gate_is_a_discretisation() -> None:
@@ -174,6 +221,7 @@ def test_another_sampling_rate_is_another_time_step(generator: torch.Generator) 
         (lambda: S5(4, state=6, blocks=2), "multiple of 2"),
         (lambda: LSSL(4, measure="leg"), "legs, legt"),
         (lambda: LSSL(4, alpha=2.0), "alpha"),
+        (lambda: LSSL(4, measure="random").recall(LSSLState(torch.zeros(1, 4, 32)), torch.arange(3)), "measure"),
     ],
 )
 def test_bad_options_say_what_is_expected(make, words: str) -> None:  # type: ignore[no-untyped-def]

@@ -8,7 +8,8 @@ import scipy.linalg
 import torch
 
 from seqmem.errors import InputError
-from seqmem.mixers.unitary_rnn import UnitaryRNN
+from seqmem.mixers.unitary_rnn import UnitaryRNN, UnitaryRNNState, effect, similarity
+from seqmem.testing import check_mixer
 
 
 @pytest.mark.parametrize("rank", [None, 1, 7])
@@ -52,8 +53,54 @@ def test_a_phrase_is_the_product_of_its_halves(time: int, generator: torch.Gener
     torch.testing.assert_close(mixer.phrase(x), halves, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize(("size", "rank"), [(4, None), (5, None), (5, 7)])
+def test_a_cascade_is_plane_rotations_one_after_the_other(
+    size: int, rank: int | None, generator: torch.Generator
+) -> None:
+    mixer = UnitaryRNN(3, size=size, rank=rank, rotation="cascade").double()
+    x = torch.randn(1, 2, 3, generator=generator, dtype=torch.float64)
+    for t in range(2):
+        angles = iter(mixer.angles(x)[0, t].tolist())
+        q = np.eye(size)
+        for layer in range(size):
+            for i in range(layer % 2, size - 1, 2):
+                turn, angle = np.eye(size), next(angles, 0.0)
+                turn[i : i + 2, i : i + 2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+                q = turn @ q
+        assert next(angles, None) is None
+        np.testing.assert_allclose(mixer.rotations(x)[0, t].detach().numpy(), q, rtol=0, atol=1e-12)
+
+
+def test_cascades_hold_the_contract() -> None:
+    check_mixer(lambda width: UnitaryRNN(width, size=5, rotation="cascade"), width=8, points=[1, 4, 6])
+
+
+@pytest.mark.parametrize("rotation", ["exponential", "cascade"])
+def test_reading_is_undone(rotation, generator: torch.Generator) -> None:  # type: ignore[no-untyped-def]
+    mixer = UnitaryRNN(5, size=6, rotation=rotation).double()
+    x = torch.randn(2, 40, 5, generator=generator, dtype=torch.float64)
+    mask = torch.rand(2, 40, generator=generator) < 0.7
+    before = UnitaryRNNState(torch.nn.functional.normalize(torch.randn(2, 6, generator=generator).double(), dim=1))
+    after = mixer(x, before, mask=mask)[1]
+    torch.testing.assert_close(mixer.undo(x, after, mask=mask).vector, before.vector, rtol=0, atol=1e-12)
+    assert not torch.allclose(mixer.undo(x[:, 1:], after, mask=mask[:, 1:]).vector, before.vector, atol=1e-2)
+
+
+def test_effect_and_similarity_of_a_plane_rotation() -> None:
+    """A turn by an angle in one plane of n: |Q - I| = 2 sqrt(2) sin(angle / 2), <Q, I> / n = (n - 2 + 2 cos) / n."""
+    mixer = UnitaryRNN(2, size=5, rank=1).double()
+    x = torch.tensor([[[1.0, 0.0], [-2.0, 0.5]]], dtype=torch.float64)
+    angle = mixer.angles(x)[0, :, 0]
+    turns = mixer.rotations(x)[0]
+    torch.testing.assert_close(effect(turns), 2 * 2**0.5 * (angle / 2).sin().abs())
+    torch.testing.assert_close(similarity(turns, torch.eye(5, dtype=torch.float64)), (3 + 2 * angle.cos()) / 5)
+    torch.testing.assert_close(similarity(turns, turns), torch.ones(2, dtype=torch.float64))
+
+
 def test_impossible_sizes_are_refused() -> None:
     with pytest.raises(InputError, match="no rotation"):
         UnitaryRNN(8, size=1)
     with pytest.raises(InputError, match="rank is 7"):
         UnitaryRNN(8, size=4, rank=7)
+    with pytest.raises(InputError, match="rotation is 'givens'"):
+        UnitaryRNN(8, rotation="givens")  # type: ignore[arg-type]

@@ -30,6 +30,9 @@ GOLDEN = {  # of 12 examples at the training length, seed 0; published results a
     "path_star": "15e79abb67d04878",
     "stories": "a83c718721cfb851",
     "digits": "1aeec4a2253d8532",
+    "delayed_copying": "c997365f2775132c",
+    "dyck": "113d1fb6eb51fe97",
+    "cross_serial": "f96bacf74fd1a6c3",
 }
 
 

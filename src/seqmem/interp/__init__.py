@@ -8,11 +8,13 @@ from seqmem.interp.attribution import attribute
 from seqmem.interp.heads import ablate_heads
 from seqmem.interp.hooks import Trace, intervene, record
 from seqmem.interp.importance import HeadImportance, head_importance, single_ablations, without_least
+from seqmem.interp.linear_recall import linear_recall
 from seqmem.interp.removal import remove_heads
 from seqmem.interp.retrieval import Needle, RetrievalScore, needle_accuracy, retrieval_scores
 from seqmem.interp.scores import PROBES, HeadScore, score_heads
 from seqmem.interp.sites import Site, sites
 from seqmem.interp.state import patch_state, state_at
+from seqmem.interp.waves import wave_share, wave_spectrum, wave_speed
 
 __all__ = [
     "PROBES",
@@ -27,6 +29,7 @@ __all__ = [
     "attribute",
     "head_importance",
     "intervene",
+    "linear_recall",
     "needle_accuracy",
     "patch_state",
     "record",
@@ -36,5 +39,8 @@ __all__ = [
     "single_ablations",
     "sites",
     "state_at",
+    "wave_share",
+    "wave_spectrum",
+    "wave_speed",
     "without_least",
 ]

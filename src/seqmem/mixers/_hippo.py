@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,6 +32,26 @@ def hippo(measure: str, size: int) -> tuple[Tensor, Tensor]:
             torch.ones(size, dtype=torch.float64)
         )
     raise InputError(f"unknown measure {measure!r}; known: {', '.join(MEASURES)}")
+
+
+def basis(measure: str, size: int, age: Tensor) -> Tensor:
+    """The functions whose coefficients the state of ``hippo(measure, size)`` is: u(now - age) = sum_n x_n basis_n(age).
+
+    age: (...) in units of time. Returns (..., size) float64. "legs", with its time-invariant A: sqrt(2n+1) P_n(2 e^-age
+    - 1), orthonormal under the weight e^-age (How to Train Your HiPPO, 2022, arXiv 2206.12037); "legt": the same of
+    1 - 2 age, for ages up to 1; "laguerre": e^(-age/2) L_n(age).
+    """
+    s = age.detach().double().cpu().numpy()
+    root = np.sqrt(2 * np.arange(size) + 1)
+    if measure == "legs":
+        found = root * np.polynomial.legendre.legvander(2 * np.exp(-s) - 1, size - 1)
+    elif measure == "legt":
+        found = root * np.polynomial.legendre.legvander(1 - 2 * s, size - 1)
+    elif measure == "laguerre":
+        found = np.exp(-s / 2)[..., None] * np.polynomial.laguerre.lagvander(s, size - 1)
+    else:
+        raise InputError(f"unknown measure {measure!r}; known: {', '.join(MEASURES)}")
+    return torch.from_numpy(found).to(age.device)
 
 
 def normal_eigenvalues(size: int) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seqmem.errors import InputError
 from seqmem.mixers._complex_state import log_uniform, wide
-from seqmem.mixers._hippo import MEASURES, hippo
+from seqmem.mixers._hippo import MEASURES, basis, hippo
 from seqmem.mixers._packing import Packing, one_at_a_time, pack, to_front, to_place
 from seqmem.mixers._shared import at_padding, resume
 from seqmem.mixers.base import Mixer
@@ -36,8 +36,8 @@ class LSSL(Mixer):
     projection.
 
     Three views of one layer: form "recurrent" goes step by step, "chunk" is the convolution on pieces of 32 positions
-    with the state handed on, and :meth:`kernel` is the filter of the whole convolution; "auto" is "chunk", for a
-    single position "recurrent".
+    with the state handed on, and :meth:`convolve` the whole convolution by FFT, whose filter is :meth:`kernel`; "auto"
+    is "chunk", for a single position "recurrent". :meth:`recall` reads the past out of a state.
     """
 
     a: Tensor
@@ -65,7 +65,7 @@ class LSSL(Mixer):
                 f"LSSL: time steps from {shortest} to {longest}, rate {rate}, alpha {alpha}; expected 0 < shortest <= "
                 "longest, rate > 0 and alpha in [0, 1]"
             )
-        self.state, self.alpha, self.rate = state, alpha, rate
+        self.state, self.measure, self.alpha, self.rate = state, measure, alpha, rate
         if measure == "random":
             a, b = torch.randn(state, state) * state**-0.5 - torch.eye(state), torch.randn(state)
         elif measure in MEASURES:
@@ -122,6 +122,26 @@ class LSSL(Mixer):
         """(width, time): C A'^l B'; from an empty memory the layer reads  sum_l kernel[:, l] x_{t-l} + D x_t."""
         decay, write = self.discretised()
         return torch.einsum("hln,hn->hl", self._written(powers(decay, time), write), wide(self.reading))
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """y (batch, time, width) from an empty memory, as one convolution by FFT."""
+        self.check_input(x, None, None, "auto")
+        u, time = wide(x), x.shape[1]
+        spectrum = torch.fft.rfft(u, n=2 * time, dim=1) * torch.fft.rfft(self.kernel(time).mT, n=2 * time, dim=0)
+        return self._close(u, torch.fft.irfft(spectrum, n=2 * time, dim=1)[:, :time])
+
+    def recall(self, state: LSSLState, lags: Tensor) -> Tensor:
+        """What the layer read ``lags`` positions (count,) before the last, out of its state alone: (batch, width,
+        count). Exact for what the polynomials of the measure can say, as long as A and B are those of the measure.
+        """
+        if self.measure == "random":
+            raise InputError("LSSL: recall needs the polynomials of a measure; this layer began with random numbers")
+        age = (
+            lags * self.rate * self.log_step.detach().double().exp()[:, None]
+        )  # (width, count), in units of the measure
+        return torch.einsum(
+            "bhn,hcn->bhc", state.coefficients, basis(self.measure, self.state, age).to(self.skip.dtype)
+        )
 
     def _step(self, x: Tensor, state: LSSLState, mask: Tensor | None, reset: Tensor | None) -> tuple[Tensor, LSSLState]:
         decay, write = self.discretised()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from seqmem.errors import InputError
 from seqmem.mixers._shared import at_padding, resume
 from seqmem.mixers._stepwise import Memory, step_by_step
+from seqmem.mixers.assembly import Assembly, contraction, feedback, guaranteed_rate, step_factor
 from seqmem.mixers.base import Mixer
 
 GAIN = 0.9  # the largest singular value of a block at the start, or spectral radius of its |W|; 1 would not contract
@@ -35,9 +36,10 @@ class RNNOfRNNs(Mixer):
     What is learned is M^1/2 B M^-1/2, so that weights of one size couple all units alike; it starts as N(0, 1 / units)
     times ``coupling``; 0 leaves the networks apart until they learn.
 
-    :meth:`certificate` is the largest eigenvalue of the symmetric part of M J over slopes of phi, negative where
-    dx/dt contracts. What is run is Euler's step, which follows it only for ``dt`` small against the coupling:
-    :meth:`step_certificate` says whether the step contracts.
+    :meth:`guaranteed_rate` proves that for all slopes of phi; :meth:`certificate` is the largest eigenvalue of the
+    symmetric part of M J over some of them, negative where dx/dt contracts. :meth:`assembly` is the network as a part
+    of a larger one (:mod:`seqmem.mixers.assembly`). What is run is Euler's step, which follows dx/dt only for ``dt``
+    small against the coupling: :meth:`step_certificate` says whether the step contracts.
 
     form: "recurrent", the only one, a loop over time in PyTorch (a rectifier and a product a step).
     """
@@ -101,30 +103,31 @@ class RNNOfRNNs(Mixer):
 
     def between(self) -> Tensor:
         """L, the coupling of the networks: (units, units)."""
-        number = torch.arange(self.units, device=self.coupling.device) // self.block
-        lower = self.coupling * (number[:, None] > number)
         root = self.metric().sqrt()
-        return (lower - lower.mT) * root / root[:, None]
+        coupling = self.coupling * root / root[:, None]  # M^-1/2 (M^1/2 B M^-1/2) M^1/2
+        return feedback(coupling, self.metric(), [self.block] * self.blocks)
+
+    def assembly(self) -> Assembly:
+        """W, L and M as they are now; :func:`seqmem.mixers.assembly.assemble` makes it a part of a larger one."""
+        return Assembly(self.within(), self.between(), self.metric())
+
+    def guaranteed_rate(self) -> float:
+        """The rate, negative, at which dx/dt shrinks differences at least, for all slopes of phi; not below 0: none."""
+        return guaranteed_rate(self.assembly())
 
     @torch.no_grad()
     def certificate(self, samples: int = 100, generator: torch.Generator | None = None) -> float:
         """The largest eigenvalue of (M J + J^T M) / 2 with J = -I + W D + L, over D = I and ``samples`` random diagonal
         D of slopes 0 or 1: negative, or the assembly is not stable in the metric M.
         """
-        slopes = self._slopes(samples, generator)  # (samples + 1, units)
-        jacobian = self.within() * slopes[:, None] + self.between() - torch.eye(self.units, dtype=slopes.dtype)
-        form = self.metric()[:, None] * jacobian
-        return torch.linalg.eigvalsh((form + form.mT) / 2).max().item()
+        return contraction(self.assembly(), self._slopes(samples, generator))
 
     @torch.no_grad()
     def step_certificate(self, samples: int = 100, generator: torch.Generator | None = None) -> float:
         """The largest factor by which Euler's step stretches a difference, measured in M, over the same slopes: below
         1, or ``dt`` is too large for this coupling.
         """
-        slopes, eye = self._slopes(samples, generator), torch.eye(self.units, dtype=self.coupling.dtype)
-        step = (1 - self.dt) * eye + self.dt * (self.within() * slopes[:, None] + self.between())
-        root = self.metric().sqrt()
-        return torch.linalg.matrix_norm(root[:, None] * step / root, 2).max().item()
+        return step_factor(self.assembly(), self.dt, self._slopes(samples, generator))
 
     def forward(
         self,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from seqmem.models.language_model import SequenceLM, build, parameter_count
     from seqmem.models.memory_network import MemoryNetwork
     from seqmem.models.memory_network_lm import MemoryNetworkLM
+    from seqmem.models.unitary_lm import UnitaryLM
 
 __all__ = [
     "AlignedSeq2Seq",
@@ -33,6 +34,7 @@ __all__ = [
     "SequenceConfig",
     "SequenceLM",
     "StateCache",
+    "UnitaryLM",
     "build",
     "load",
     "parameter_count",
@@ -50,6 +52,7 @@ _HOME = {
     "SequenceConfig": "config",
     "SequenceLM": "language_model",
     "StateCache": "cache",
+    "UnitaryLM": "unitary_lm",
     "build": "language_model",
     "load": "checkpoint",
     "parameter_count": "language_model",

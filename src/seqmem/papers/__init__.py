@@ -39,8 +39,13 @@ MODULES: dict[str, str] = {
     "aaren": "seqmem.papers.aaren",
     "fan": "seqmem.papers.fan",
     "gateloop": "seqmem.papers.gateloop",
+    "lru": "seqmem.papers.lru",
+    "lssl": "seqmem.papers.lssl",
     "minrnn": "seqmem.papers.minrnn",
     "retnet": "seqmem.papers.retnet",
+    "rnn-of-rnns": "seqmem.papers.rnn_of_rnns",
+    "unitary-rnn-syntax": "seqmem.papers.unitary_rnn_syntax",
+    "wave-rnn": "seqmem.papers.wave_rnn",
     # models
     "memn2n": "seqmem.papers.memn2n",
     "rmt": "seqmem.papers.rmt",

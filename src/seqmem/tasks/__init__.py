@@ -48,6 +48,12 @@ TASKS: dict[str, TaskEntry] = _rows(
      "bAbI (2015), arXiv 1502.05698, its kinds of question"),
     ("digits", "Digits", "which digit, from its 8x8 image read pixel by pixel",
      "Optical Recognition of Handwritten Digits (1998), UCI, CC BY 4.0"),
+    ("delayed_copying", "DelayedCopying", "say the few symbols of the beginning, after nothing for a long time",
+     "Unitary Evolution Recurrent Neural Networks (2015), arXiv 1511.06464"),
+    ("dyck", "Dyck", "well nested brackets of several kinds: which one closes now?",
+     "Can Recurrent Neural Networks Learn Nested Recursion? (2018), LiLT 16"),
+    ("cross_serial", "CrossSerial", "a^m b^n c^m d^n: what comes next, once the counts decide it",
+     "Assessing the Unitary RNN (2022), arXiv 2208.05719"),
 )  # fmt: skip
 
 
