@@ -128,19 +128,35 @@ def test_shared_keys_are_attention_with_repeated_weights(generator: torch.Genera
     assert sizes[0] * 2 == sizes[1]
 
 
-@pytest.mark.parametrize(("sensory", "symmetric"), [(2, False), (0, True)])
-def test_dual_attention_is_its_sum_of_messages(sensory: int, symmetric: bool, generator: torch.Generator) -> None:
+@pytest.mark.parametrize(
+    ("sensory", "symmetric", "by"),
+    [(2, False, "features"), (0, True, "features"), (2, False, "place"), (1, False, "distance")],
+)
+def test_dual_attention_is_its_sum_of_messages(
+    sensory: int, symmetric: bool, by: str, generator: torch.Generator
+) -> None:
     """Against the messages written out, n^2 of them, each with its relation vector."""
     layer = DualAttention(
-        16, sensory_heads=sensory, relational_heads=4 - sensory, relations=3, symbols=5, symmetric=symmetric
+        16,
+        sensory_heads=sensory,
+        relational_heads=4 - sensory,
+        relations=3,
+        symbols=5,
+        symbols_by=by,
+        symmetric=symmetric,
     ).double()
     x, d = noise(generator, 16), 4
     q, k = layer.qk(x).unflatten(-1, (2, 4, d)).unbind(2)
     v = layer.value(x).unflatten(-1, (sensory, d)) if sensory else None
     rq = layer.relation_query(x).unflatten(-1, (3, d))
     rk = layer.relation_key(x).unflatten(-1, (3, d))
-    symbol = torch.softmax(layer.symbol_query(x) @ layer.templates.T / math.sqrt(16), -1) @ layer.library
-    message = layer.from_symbols(symbol).unflatten(-1, (4 - sensory, d))
+    if by == "features":
+        symbol = torch.softmax(layer.symbol_query(x) @ layer.templates.T / math.sqrt(16), -1) @ layer.library
+
+    def message(b: int, t: int, j: int) -> torch.Tensor:
+        one = symbol[b, j] if by == "features" else layer.library[min(j if by == "place" else t - j, 4)]
+        return layer.from_symbols(one).unflatten(-1, (4 - sensory, d))
+
     y = layer(x)[0]
     for b, t in ((0, 0), (1, 6), (0, TIME - 1)):
         heads = []
@@ -155,10 +171,28 @@ def test_dual_attention_is_its_sum_of_messages(sensory: int, symmetric: bool, ge
                 else:
                     relation = (rq[b, t] * rk[b, j]).sum(-1) / 2
                     total = total + share[j] * (
-                        relation @ layer.from_relations[h - sensory] + message[b, j, h - sensory]
+                        relation @ layer.from_relations[h - sensory] + message(b, t, j)[h - sensory]
                     )
             heads.append(total)
         torch.testing.assert_close(y[b, t], layer.out(torch.cat(heads)))
+
+
+@pytest.mark.parametrize("by", ["place", "distance"])
+def test_dual_attention_goes_on_where_it_stopped(by: str, generator: torch.Generator) -> None:
+    """Symbols of places and distances count from the document's begin, over cuts, padding and resets."""
+    layer = DualAttention(16, symbols=6, symbols_by=by).double()
+    x = noise(generator, 16)
+    mask = torch.rand(x.shape[:2], generator=generator) > 0.3
+    reset = torch.rand(x.shape[:2], generator=generator) > 0.8
+    whole, _ = layer(x, mask=mask, reset=reset)
+    state, parts = None, []
+    for piece in (slice(0, 3), slice(3, 4), slice(4, None)):
+        y, state = layer(x[:, piece], state, mask=mask[:, piece], reset=reset[:, piece])
+        parts.append(y)
+    torch.testing.assert_close(torch.cat(parts, 1)[mask], whole[mask])
+    row = x[0, mask[0]][None]  # the same without its padding
+    begins = reset[0].cumsum(0)[mask[0]].diff(prepend=torch.zeros(1, dtype=torch.long)) > 0
+    torch.testing.assert_close(layer(row, reset=begins[None])[0][0], whole[0, mask[0]])
 
 
 @pytest.mark.parametrize(
@@ -169,6 +203,7 @@ def test_dual_attention_is_its_sum_of_messages(sensory: int, symmetric: bool, ge
         (lambda: Hopfield(8, beta=-1.0), "above 0"),
         (lambda: GroupedQueryAttention(8, heads=4, groups=3), "divisor of heads 4"),
         (lambda: DualAttention(8, relational_heads=0), "0 relational"),
+        (lambda: DualAttention(8, symbols_by="name"), "'name', expected one of features, place, distance"),
     ],
 )
 def test_bad_options_say_what_is_expected(make, words: str) -> None:  # type: ignore[no-untyped-def]

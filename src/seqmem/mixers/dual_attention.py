@@ -19,6 +19,8 @@ from seqmem.mixers._scored import dot_products
 from seqmem.mixers._softmax import softmax_over
 from seqmem.mixers.base import Mixer, split_heads
 
+SYMBOLS_BY = ("features", "place", "distance")
+
 
 class DualAttention(Mixer):
     """Heads of two kinds side by side (Disentangling and Integrating Relational and Sensory Information in Transformer
@@ -26,7 +28,9 @@ class DualAttention(Mixer):
 
     A relational head reads, of what it attends to, not the features but how these are related to its own (``relations``
     inner products, default ``relational_heads``; ``symmetric``: with one map for both sides) and a symbol that says
-    which it is. Symbols are retrieved by attention from ``symbols`` learned ones, by the features of their position.
+    which it is, one of ``symbols`` learned ones. ``symbols_by``: "features": retrieved by attention, from what stands
+    at the position; "place": s_j, of the place in the document; "distance": s_{t-j}. Places and distances beyond the
+    last symbol share it.
     ``sensory_heads`` + ``relational_heads`` divide ``width``; with ``sensory_heads=0`` the layer is relational
     cross-attention, the ablation. Queries and keys are turned by their positions.
 
@@ -46,6 +50,7 @@ class DualAttention(Mixer):
         relational_heads: int = 2,
         relations: int | None = None,
         symbols: int = 32,
+        symbols_by: str = "features",
         symmetric: bool = False,
         rope_base: float = 10_000.0,
     ) -> None:
@@ -57,6 +62,9 @@ class DualAttention(Mixer):
                 f"DualAttention: {sensory_heads} sensory heads, {relational_heads} relational ones, {symbols} symbols; "
                 "expected at least 0, 1 and 1"
             )
+        if symbols_by not in SYMBOLS_BY:
+            raise InputError(f"DualAttention: symbols_by is {symbols_by!r}, expected one of {', '.join(SYMBOLS_BY)}")
+        self.symbols_by = symbols_by
         self.head = split_heads(width, self.heads, "DualAttention")
         if self.head % 2:
             raise InputError(f"DualAttention: heads of size {self.head}, expected an even size for rotary positions")
@@ -68,8 +76,9 @@ class DualAttention(Mixer):
         self.relation_key = (
             self.relation_query if symmetric else nn.Linear(width, self.relations * self.head, bias=False)
         )
-        self.symbol_query = nn.Linear(width, width, bias=False)
-        self.templates = nn.Parameter(torch.randn(symbols, width))
+        if symbols_by == "features":
+            self.symbol_query = nn.Linear(width, width, bias=False)
+            self.templates = nn.Parameter(torch.randn(symbols, width))
         self.library = nn.Parameter(torch.randn(symbols, width))
         size = relational_heads * self.head
         self.from_relations = nn.Parameter(
@@ -103,28 +112,37 @@ class DualAttention(Mixer):
         query, key = self.qk(x).unflatten(-1, (2, self.heads, self.head)).unbind(2)
         cos, sin = rotary_tables(place, self.head, self.rope_base, x)
         query, key = (rotate(part, (cos[:, :, None], sin[:, :, None])) for part in (query, key))
-        stored = torch.cat([self.value(x), self.relation_key(x), self.symbols(x)], -1)
+        stored = torch.cat([self.value(x), self.relation_key(x), *self._symbols(x, place)], -1)
         seen = meet(packing, state, key.flatten(2)[:, :, None], stored[:, :, None], place, after)
         weights = self._weights(query, seen)
-        y = self.out(self._read(x, weights, seen.entries.value[:, :, 0].to(weights.dtype)))
+        y = self.out(self._read(x, weights, seen))
         return to_place(packing, y), kept(packing, seen.entries, None, None)
 
-    def symbols(self, x: Tensor) -> Tensor:
-        """The symbol of every position, (batch, time, width): softmax attention over the templates."""
+    def _symbols(self, x: Tensor, place: Tensor) -> list[Tensor]:
+        """The symbol of every position, (batch, time, width); none where it depends on who looks."""
+        if self.symbols_by == "distance":
+            return []
+        if self.symbols_by == "place":
+            return [self.library[place.clamp(0, len(self.library) - 1)]]
         score = self.symbol_query(x) @ self.templates.T * self.width**-0.5
-        return score.softmax(-1).to(self.library.dtype) @ self.library
+        return [score.softmax(-1).to(self.library.dtype) @ self.library]
 
     def _value_size(self) -> int:
-        return (self.sensory + self.relations) * self.head + self.width
+        return (self.sensory + self.relations) * self.head + self._symbol_size()
+
+    def _symbol_size(self) -> int:
+        """Numbers of a symbol that are stored with its entry."""
+        return 0 if self.symbols_by == "distance" else self.width
 
     def _weights(self, query: Tensor, seen: Seen) -> Tensor:
         """a_tj, (batch, heads, time, entries), sensory heads first."""
         key = seen.entries.key[:, :, 0].unflatten(-1, (self.heads, self.head))
         return softmax_over(dot_products(query, key), seen.allowed)
 
-    def _read(self, x: Tensor, weights: Tensor, stored: Tensor) -> Tensor:
+    def _read(self, x: Tensor, weights: Tensor, seen: Seen) -> Tensor:
         """The heads side by side, (batch, time, width)."""
-        sizes = [self.sensory * self.head, self.relations * self.head, self.width]
+        stored = seen.entries.value[:, :, 0].to(weights.dtype)
+        sizes = [self.sensory * self.head, self.relations * self.head, self._symbol_size()]
         value, relation_key, symbol = stored.split(sizes, -1)
         sensory, relational = weights.split([self.sensory, self.relational], 1)
         value = value.unflatten(-1, (self.sensory, self.head)) if self.sensory else value[:, :, None]
@@ -133,6 +151,11 @@ class DualAttention(Mixer):
         # sum_j a_tj <q_t, k_j> = <q_t, sum_j a_tj k_j>: the relations need no matrix of their own
         met = torch.einsum("bhtj,bjld->bthld", relational, relation_key)
         relation = torch.einsum("btld,bthld->bthl", relation_query, met) * self.head**-0.5
+        if self.symbols_by == "distance":  # sum_j a_tj s_{t-j} = sum_n (sum of a_tj at distance n) s_n
+            distance = (seen.query_place[:, :, None] - seen.entries.place[:, None]).clamp(0, len(self.library) - 1)
+            shares = relational.new_zeros(*relational.shape[:3], len(self.library))
+            relational = shares.scatter_add(3, distance[:, None].expand_as(relational), relational)
+            symbol = self.library.expand(len(x), -1, -1)
         symbols = self.from_symbols(symbol).unflatten(-1, (self.relational, self.head)).to(stored.dtype)
         read = torch.einsum("bthl,hld->bthd", relation, self.from_relations) + torch.einsum(
             "bhtj,bjhd->bthd", relational, symbols

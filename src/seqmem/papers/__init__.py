@@ -37,6 +37,7 @@ MODULES: dict[str, str] = {
     "sixteen-heads": "seqmem.papers.sixteen_heads",
     # mixers
     "aaren": "seqmem.papers.aaren",
+    "dual-attention": "seqmem.papers.dual_attention",
     "fan": "seqmem.papers.fan",
     "gateloop": "seqmem.papers.gateloop",
     "lru": "seqmem.papers.lru",

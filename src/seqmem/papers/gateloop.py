@@ -49,7 +49,7 @@ PAPER = Paper(
     parts=("forms", *ARMS),
     settings={
         "smoke": {"steps": 2, "length": 32, "batch": 2, "test": 4},
-        "laptop": {"steps": 200, "length": 256, "batch": 8, "test": 200},
+        "laptop": {"steps": 400, "length": 256, "batch": 6, "test": 200},
         "full": {"steps": 20_000, "length": 1024, "batch": 32, "test": 1000},
     },
     seeds={"smoke": 1, "laptop": 3, "full": 5},
