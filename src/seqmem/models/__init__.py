@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from seqmem.models.checkpoint import load
     from seqmem.models.config import SequenceConfig
     from seqmem.models.fan import FANLayer, FANNet
+    from seqmem.models.griffin import griffin_config, hawk_config
     from seqmem.models.language_model import SequenceLM, build, parameter_count
     from seqmem.models.memory_network import MemoryNetwork
     from seqmem.models.memory_network_lm import MemoryNetworkLM
@@ -36,6 +37,8 @@ __all__ = [
     "StateCache",
     "UnitaryLM",
     "build",
+    "griffin_config",
+    "hawk_config",
     "load",
     "parameter_count",
 ]
@@ -54,6 +57,8 @@ _HOME = {
     "StateCache": "cache",
     "UnitaryLM": "unitary_lm",
     "build": "language_model",
+    "griffin_config": "griffin",
+    "hawk_config": "griffin",
     "load": "checkpoint",
     "parameter_count": "language_model",
 }

@@ -42,6 +42,20 @@ class SwiGLU(nn.Module):
         return linear(self.down, silu_product(linear(self.gate, x), linear(self.up, x)))
 
 
+class GeGLU(SwiGLU):
+    """``down(gelu(gate(x)) * up(x))``, GELU in its tanh form: the MLP of Griffin and Gemma; else as SwiGLU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(F.gelu(self.gate(x), approximate="tanh") * self.up(x))
+
+    def step(self, x: Tensor) -> Tensor:
+        """The same for one token without gradients, x (batch, width)."""
+        return linear(self.down, F.gelu(linear(self.gate, x), approximate="tanh") * linear(self.up, x))
+
+
+MLP_CLASSES: dict[str, Any] = {"swiglu": SwiGLU, "geglu": GeGLU, "fan": FANMLP}
+
+
 class BlockState(NamedTuple):
     """What a layer with a short convolution remembers."""
 
@@ -62,7 +76,7 @@ class Block(GradientCheckpointingLayer):
         wanted = config.short_conv if not getattr(self.mixer, "convolves", False) else 0
         self.conv = ShortConv(config.width, wanted, bias=True, owner="SequenceLM") if wanted else None
         self.mlp_norm = nn.RMSNorm(config.width, eps=config.norm_eps) if config.mlp_width else None
-        make = FANMLP if config.mlp == "fan" else SwiGLU
+        make = MLP_CLASSES[config.mlp]
         self.mlp: Any = make(config.width, config.mlp_width, len(config.layers)) if config.mlp_width else None
 
     def forward(

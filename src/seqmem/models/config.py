@@ -14,7 +14,7 @@ from seqmem.errors import InputError, did_you_mean
 from seqmem.mixers import MIXERS
 
 LayerSpec = str | dict[str, Any]
-MLPS = ("swiglu", "fan")
+MLPS = ("swiglu", "geglu", "fan")
 
 
 class SequenceConfig(PreTrainedConfig):
@@ -23,13 +23,14 @@ class SequenceConfig(PreTrainedConfig):
     layers: one item per layer, bottom first: a mixer's name, ``"package.module:ClassName"``, or ``{"name": ...,
     **options}``, the options being keyword arguments of the mixer's constructor. mixer_options: ``{name: options}`` for
     every layer of that name; it is merged into ``layers``, where a layer's own options win. mlp_width: hidden units of
-    the MLP after each mixer; None: 8/3 of the width, to the nearest multiple of 8; 0: no MLP. mlp: "swiglu", or "fan"
-    for a Fourier analysis layer in front of a linear one (:class:`seqmem.models.fan.FANLayer`). short_conv: positions
-    that a causal depthwise convolution in front of a mixer sees, so that none has to learn to look a few tokens back; a
-    mixer that begins with such a convolution itself (``convolves = True``) gets no second one; 0: none. tie_embeddings:
-    the head is the transposed embedding. initializer_range: standard deviation of the embedding and of an untied head;
-    None: 1 / sqrt(width), so that a new model's logits are of order one. bos_token_id, eos_token_id (one or several),
-    pad_token_id: what ``generate`` begins with, stops at and fills up with. Anything else goes to
+    the MLP after each mixer; None: 8/3 of the width, to the nearest multiple of 8; 0: no MLP. mlp: "swiglu"; "geglu",
+    whose gate is a GELU; or "fan" for a Fourier analysis layer in front of a linear one
+    (:class:`seqmem.models.fan.FANLayer`). scale_embeddings: what is read is multiplied by sqrt(width). short_conv:
+    positions that a causal depthwise convolution in front of a mixer sees, so that none has to learn to look a few
+    tokens back; a mixer that begins with such a convolution itself (``convolves = True``) gets no second one; 0: none.
+    tie_embeddings: the head is the transposed embedding. initializer_range: standard deviation of the embedding and of
+    an untied head; None: 1 / sqrt(width), so that a new model's logits are of order one. bos_token_id, eos_token_id
+    (one or several), pad_token_id: what ``generate`` begins with, stops at and fills up with. Anything else goes to
     ``transformers.PreTrainedConfig``.
 
     Raises InputError for a value that cannot be meant.
@@ -56,6 +57,7 @@ class SequenceConfig(PreTrainedConfig):
     eos_token_id: int | list[int] | None = None
     pad_token_id: int | None = None
     mlp: str = "swiglu"
+    scale_embeddings: bool = False
 
     def __init__(
         self,
@@ -73,6 +75,7 @@ class SequenceConfig(PreTrainedConfig):
         eos_token_id: int | list[int] | None = None,
         pad_token_id: int | None = None,
         mlp: str = "swiglu",
+        scale_embeddings: bool = False,
         **kwargs: Any,
     ) -> None:
         # transformers' own names for the same things arrive here when a config is rebuilt from its dictionary or by a
@@ -88,6 +91,7 @@ class SequenceConfig(PreTrainedConfig):
         if mlp not in MLPS:
             raise InputError(f"mlp is {mlp!r}, expected one of {', '.join(MLPS)}; mlp_width=0 leaves it out")
         self.mlp = mlp
+        self.scale_embeddings = bool(scale_embeddings)
         self.short_conv = _whole("short_conv", short_conv, least=0)
         self.norm_eps = _positive("norm_eps", norm_eps)
         self.tie_embeddings = bool(tie_embeddings)

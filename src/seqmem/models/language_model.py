@@ -79,6 +79,8 @@ class SequenceLM(PreTrainedModel, GenerationMixin):
             states = (None,) * len(self.layers)
         if len(states) != len(self.layers):
             raise InputError(f"states has {len(states)} items, expected one for each of the {len(self.layers)} layers")
+        if self.config.scale_embeddings:
+            x = x * self.config.width**0.5
         stream, new_states = [], []
         for block, state in zip(self.layers, states, strict=True):
             stream.append(x)
