@@ -10,7 +10,6 @@ import functools
 import torch
 from torch import Tensor
 
-
 #: how fast pairs of channels turn: a base; radians per position of the channels 0 to size/2 - 1; None: not at all
 Turning = float | tuple[float, ...] | None
 
@@ -19,8 +18,9 @@ def rotary_tables(position: Tensor, size: int, base: Turning, like: Tensor) -> t
     """The cosines and signed sines that :func:`rotate` takes, (*position.shape, size) each.
 
     position: whole numbers. size: of one head, even. Channel i is paired with channel i + size/2 (the layout of Llama's
-    weights) and turns by position * base^(-2i/size), or as ``base`` says channel by channel. The angle is computed in float64 wherever the device has it, so
-    that positions far beyond a million keep their angle; the tables are float64 for a float64 ``like``, else float32.
+    weights) and turns by position * base^(-2i/size), or as ``base`` says channel by channel. The angle is computed in
+    float64 wherever the device has it, so that positions far beyond a million keep their angle; the tables are float64
+    for a float64 ``like``, else float32.
     """
     precise = torch.float32 if like.device.type == "mps" else torch.float64
     frequency = torch.tensor(_frequencies(size, base), dtype=precise, device=like.device)

@@ -60,11 +60,11 @@ class Block(GradientCheckpointingLayer):
 
     def __init__(self, config: SequenceConfig, layer: int) -> None:
         super().__init__()
-        self.mixer_norm = make_norm(config)
+        self.mixer_norm = make_norm(config, layer)
         self.mixer = make_mixer(*config.mixer(layer), config.width)
         wanted = config.short_conv if not getattr(self.mixer, "convolves", False) else 0
         self.conv = ShortConv(config.width, wanted, bias=True, owner="SequenceLM") if wanted else None
-        self.mlp_norm = make_norm(config) if config.mlp_width else None
+        self.mlp_norm = make_norm(config, layer) if config.mlp_width else None
         self.mlp: Any = make_mlp(config, layer) if config.mlp_width else None
         self.mlp_remembers = isinstance(self.mlp, RWKVChannelMix)
 
@@ -90,15 +90,16 @@ class Block(GradientCheckpointingLayer):
         return x, memory if plain else BlockState(conv, memory, mlp)
 
 
-def make_norm(config: SequenceConfig) -> nn.Module:
-    """The norm that the config names."""
+def make_norm(config: SequenceConfig, layer: int) -> Any:
+    """The norm that the config names, for a layer."""
     kind = nn.LayerNorm if config.norm == "layer" else nn.RMSNorm
-    return kind(config.width, eps=config.norm_eps)
+    return kind(config.width, eps=config.eps(layer))
 
 
 def make_mlp(config: SequenceConfig, layer: int) -> nn.Module:
     """The MLP that the config names."""
-    width, hidden, depth = config.width, config.mlp_width, len(config.layers)
+    width, depth = config.width, len(config.layers)
+    hidden: Any = config.mlp_width  # a number once the config is made
     if config.mlp == "rwkv":
         return RWKVChannelMix(width, expand=hidden / width, layer=layer, depth=depth)
     if config.mlp in ("gated", "plain"):

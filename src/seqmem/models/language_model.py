@@ -40,9 +40,9 @@ class SequenceLM(PreTrainedModel, GenerationMixin):
         with _at_least_float32() as dtype:  # what a layer computes in its constructor is rounded once, at the end
             self.embed_tokens = nn.Embedding(config.vocab_size, config.width)
             self.embed_positions = nn.Embedding(config.positions, config.width) if config.positions else None
-            self.embed_norm = make_norm(config) if config.embedding_norm else None
+            self.embed_norm = make_norm(config, 0) if config.embedding_norm else None
             self.layers = nn.ModuleList(Block(config, layer) for layer in range(len(config.layers)))
-            self.norm = make_norm(config)
+            self.norm = make_norm(config, len(config.layers))
             self.lm_head = nn.Linear(config.width, config.vocab_size, bias=False)
         if dtype != self.embed_tokens.weight.dtype:
             nn.Module.to(self, dtype)

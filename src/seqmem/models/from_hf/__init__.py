@@ -19,7 +19,12 @@ from seqmem.models.language_model import SequenceLM, build
 #: transformers' model_type -> file of this folder
 FAMILIES: dict[str, str] = {
     "llama": "llama",
+    "gpt2": "gpt2",
+    "mamba": "mamba",
+    "mamba2": "mamba",
+    "rwkv": "rwkv",
 }
+_FUNCTIONS = {"mamba2": "convert_2"}  # where a file has several; else ``convert``
 
 
 def convert(model: Any) -> SequenceLM:
@@ -45,18 +50,20 @@ def convert(model: Any) -> SequenceLM:
         )
     if getattr(model, "lm_head", getattr(model, "head", None)) is None:
         raise InputError(f"{name} ('{kind}') has no language-model head; give the causal language model around it")
-    found = importlib.import_module(f"seqmem.models.from_hf.{FAMILIES[kind]}").convert(model)
+    file = importlib.import_module(f"seqmem.models.from_hf.{FAMILIES[kind]}")
+    found = getattr(file, _FUNCTIONS.get(kind, "convert"))(model)
 
-    lm = build(SequenceConfig(**found.options, **tokens(model.config, found.options["vocab_size"])))
+    lm: Any = build(SequenceConfig(**found.options, **tokens(model.config, found.options["vocab_size"])))
     expected = lm.state_dict()
     tied = set(lm.all_tied_weights_keys)
     weights = {key: value.detach() for key, value in found.weights.items() if key not in tied}
     _compare(weights, {key: value for key, value in expected.items() if key not in tied}, kind)
-    reference = model.get_input_embeddings().weight
+    theirs: Any = model
+    reference = theirs.get_input_embeddings().weight
     torch.nn.Module.to(lm, device=reference.device, dtype=reference.dtype)
     lm.load_state_dict(weights, strict=False)
     lm.tie_weights()
-    lm.generation_config = copy.deepcopy(model.generation_config)
+    lm.generation_config = copy.deepcopy(theirs.generation_config)
     return lm.eval()
 
 
