@@ -77,9 +77,9 @@ def test_the_pattern_and_the_sizes() -> None:
     config = griffin_config(width=96, depth=3)
     assert config.layers[0]["lru_width"] == 126  # 4/3 of the width, in six blocks
     assert config.layers[2] == {"name": "local_attention", "window": 1024, "heads": 6, "kv_heads": 1, "qk_norm": False}
-    assert (config.mlp, config.mlp_width, config.tie_embeddings) == ("geglu", 288, True)
+    assert (config.mlp, config.mlp_activation, config.mlp_width) == ("gated", "gelu_tanh", 288)
     again = SequenceConfig(**{k: v for k, v in json.loads(config.to_json_string()).items() if k != "model_type"})
-    assert (again.layers, again.mlp, again.scale_embeddings) == (config.layers, "geglu", True)
+    assert (again.layers, again.mlp, again.embedding_scale) == (config.layers, "gated", 96**0.5)
 
 
 def test_embeddings_are_scaled_however_they_come(generator: torch.Generator) -> None:
@@ -88,7 +88,7 @@ def test_embeddings_are_scaled_however_they_come(generator: torch.Generator) -> 
     given = lm(inputs_embeds=lm.embed_tokens(tokens)).logits
     assert torch.equal(lm(tokens).logits, given)
     assert torch.equal(lm.run(tokens)[0], given)
-    lm.config.scale_embeddings = False
+    lm.config.embedding_scale = 1.0
     torch.testing.assert_close(lm(inputs_embeds=4 * lm.embed_tokens(tokens)).logits, given)
 
 

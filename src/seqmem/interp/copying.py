@@ -45,7 +45,9 @@ def _value_and_out(model: Any, layer: Layer) -> tuple[Tensor, Tensor]:
         return value.unflatten(1, (heads, -1)).transpose(0, 1), mixer.c_proj.weight.unflatten(0, (heads, -1))
     if hasattr(mixer, "v_proj"):  # Llama, and the attention of RecurrentGemma
         value = mixer.v_proj.weight.mT.unflatten(1, (-1, mixer.head_dim)).transpose(0, 1)
-    elif kind in ("Attention", "LocalAttention", "LinearAttention") and getattr(layer.block, "conv", None) is None:
+    elif kind in ("Attention", "LocalAttention", "LinearAttention") and all(
+        getattr(part, name, None) is None for part, name in ((layer.block, "conv"), (mixer, "gate"))
+    ):
         value = mixer.qkv.weight.mT.unflatten(1, (-1, projection.weight.shape[1] // heads)).transpose(0, 1)
         pairs = getattr(mixer, "kv_heads", heads)
         value = value[-pairs:]

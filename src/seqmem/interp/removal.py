@@ -124,6 +124,9 @@ def _cut_ours(mixer: Any, stay: Tensor) -> None:
     keys, values = mixer.heads + pairs, mixer.heads + mixer.kv_heads + pairs  # in the order of qkv
     own = _places(stay, size)
     _slice(mixer.qkv, _places(torch.cat([stay, keys, values]), size), 0, True)
+    if mixer.gate is not None:
+        _slice(mixer.gate, own, 0, True)
+        mixer.gate.out_features = len(own)
     _slice(mixer.out, own, 1, False)
     mixer.heads, mixer.kv_heads = len(stay), len(pairs)
     mixer.qkv.out_features, mixer.out.in_features = mixer.qkv.weight.shape[0], len(own)

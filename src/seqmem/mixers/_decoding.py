@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from seqmem.mixers._rotary import half_frequencies
+from seqmem.mixers._rotary import Turning, half_frequencies
 from seqmem.mixers._shared import ShortConv
 from seqmem.mixers._softmax import HeadNorms
 from seqmem.mixers.state import State, tensors
@@ -136,7 +136,7 @@ def _fits(mixer: Mixer, x: Tensor, state: State) -> bool:
 
 
 @functools.cache
-def rotary_frequencies(size: int, base: float) -> Tensor:
+def rotary_frequencies(size: int, base: Turning) -> Tensor:
     """(size / 2,) float64, radians per position."""
     return torch.tensor(half_frequencies(size, base), dtype=torch.float64)
 

@@ -60,4 +60,4 @@ class WindowAttention(nn.Module):
         always = self.persistent(self.qkv, self.head)
         y = banded_attention(query, key.to(query.dtype), value.to(query.dtype), tags, self.window, always)
         state = softmax.updated(packing, key, value, valid, after, self.window - 1)
-        return to_place(packing, softmax.merge(y, self.out)), state
+        return to_place(packing, softmax.merge(y, self.out, None, x)), state

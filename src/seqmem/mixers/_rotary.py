@@ -10,13 +10,17 @@ import functools
 import torch
 from torch import Tensor
 
+#: how fast pairs of channels turn: a base; radians per position of the channels 0 to size/2 - 1; None: not at all
+Turning = float | tuple[float, ...] | None
 
-def rotary_tables(position: Tensor, size: int, base: float, like: Tensor) -> tuple[Tensor, Tensor]:
+
+def rotary_tables(position: Tensor, size: int, base: Turning, like: Tensor) -> tuple[Tensor, Tensor]:
     """The cosines and signed sines that :func:`rotate` takes, (*position.shape, size) each.
 
     position: whole numbers. size: of one head, even. Channel i is paired with channel i + size/2 (the layout of Llama's
-    weights) and turns by position * base^(-2i/size). The angle is computed in float64 wherever the device has it, so
-    that positions far beyond a million keep their angle; the tables are float64 for a float64 ``like``, else float32.
+    weights) and turns by position * base^(-2i/size), or as ``base`` says channel by channel. The angle is computed in
+    float64 wherever the device has it, so that positions far beyond a million keep their angle; the tables are float64
+    for a float64 ``like``, else float32.
     """
     precise = torch.float32 if like.device.type == "mps" else torch.float64
     frequency = torch.tensor(_frequencies(size, base), dtype=precise, device=like.device)
@@ -26,14 +30,18 @@ def rotary_tables(position: Tensor, size: int, base: float, like: Tensor) -> tup
 
 
 @functools.cache
-def _frequencies(size: int, base: float) -> list[float]:
+def _frequencies(size: int, base: Turning) -> list[float]:
     """Radians per position, for every channel; negative in the first half, whose sines :func:`rotate` subtracts."""
     positive = half_frequencies(size, base)
     return [-f for f in positive] + positive
 
 
-def half_frequencies(size: int, base: float) -> list[float]:
+def half_frequencies(size: int, base: Turning) -> list[float]:
     """Radians per position of the channels 0 to size/2 - 1."""
+    if base is None:
+        return [0.0] * (size // 2)
+    if isinstance(base, tuple):
+        return list(base)
     return [base ** (-2 * i / size) for i in range(size // 2)]
 
 

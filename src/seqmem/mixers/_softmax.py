@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 
 from seqmem.errors import InputError
 from seqmem.mixers._packing import Packing
-from seqmem.mixers._rotary import rotary_tables, rotate
+from seqmem.mixers._rotary import Turning, rotary_tables, rotate
 from seqmem.mixers.base import split_heads
 
 
@@ -27,7 +29,7 @@ class AttentionState(NamedTuple):
 
 
 def check_heads(
-    width: int, heads: int, kv_heads: int | None, head: int | None, rope_base: float, owner: str
+    width: int, heads: int, kv_heads: int | None, head: int | None, rope_base: float | None, owner: str
 ) -> tuple[int, int]:
     """(kv_heads, size of one head), or InputError for numbers that do not fit together."""
     for label, count in (("heads", heads), ("kv_heads", kv_heads), ("head", head)):
@@ -44,9 +46,21 @@ def check_heads(
     kv_heads = heads if kv_heads is None else kv_heads
     if heads % kv_heads:
         raise InputError(f"{owner}: heads {heads} is not divisible by kv_heads {kv_heads}; choose a divisor of {heads}")
-    if not rope_base > 0:
+    if rope_base is not None and not rope_base > 0:
         raise InputError(f"{owner}: rope_base is {rope_base!r}, expected a number above 0")
     return kv_heads, size
+
+
+def check_turning(rope_base: float | None, frequencies: Sequence[float] | None, size: int, owner: str) -> Turning:
+    """How pairs of channels turn, from the two options that say it; InputError for frequencies that cannot be meant."""
+    if frequencies is None:
+        return rope_base
+    if len(frequencies) != size // 2 or not all(math.isfinite(f) for f in frequencies):
+        raise InputError(
+            f"{owner}: frequencies has {len(frequencies)} numbers, expected {size // 2} finite ones, half as many as a "
+            f"head has channels ({size}), in radians per position"
+        )
+    return tuple(float(f) for f in frequencies)
 
 
 def empty_state(batch_size: int, kv_heads: int, read: int, size: int, like: Tensor) -> AttentionState:
@@ -65,14 +79,14 @@ class HeadNorms(nn.Module):
     As in Qwen3 and OLMo 2. Query-Key Normalization for Transformers (2020), arXiv 2010.04245.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, eps: float = 1e-6) -> None:
         super().__init__()
-        self.query = nn.RMSNorm(size, eps=1e-6)
-        self.key = nn.RMSNorm(size, eps=1e-6)
+        self.query = nn.RMSNorm(size, eps=eps)
+        self.key = nn.RMSNorm(size, eps=eps)
 
 
 def project(
-    qkv: nn.Linear, norms: HeadNorms | None, x: Tensor, position: Tensor, heads: int, size: int, base: float
+    qkv: nn.Linear, norms: HeadNorms | None, x: Tensor, position: Tensor, heads: int, size: int, base: Turning
 ) -> tuple[Tensor, ...]:
     """Query (batch, heads, time, head), key and value (batch, kv_heads, time, head); the first two normed and turned.
 
@@ -84,10 +98,12 @@ def project(
     if norms is not None:
         query, key = turning.split([heads, kv_heads], 1)
         turning = torch.cat([norms.query(query), norms.key(key)], 1)
-    cos, sin = rotary_tables(position, size, base, x)
-    if position.ndim == 2:
-        cos, sin = cos[:, None], sin[:, None]  # (batch, 1, time, head)
-    query, key = rotate(turning, (cos, sin)).split([heads, kv_heads], 1)
+    if base is not None:
+        cos, sin = rotary_tables(position, size, base, x)
+        if position.ndim == 2:
+            cos, sin = cos[:, None], sin[:, None]  # (batch, 1, time, head)
+        turning = rotate(turning, (cos, sin))
+    query, key = turning.split([heads, kv_heads], 1)
     return query, key, value
 
 
@@ -191,9 +207,11 @@ def updated(
     return AttentionState(key, value, keep, position)
 
 
-def merge(y: Tensor, out: nn.Linear) -> Tensor:
-    """(batch, heads, time, head) -> (batch, time, width): heads side by side, then the output projection."""
-    return out(y.transpose(1, 2).flatten(2))
+def merge(y: Tensor, out: nn.Linear, gate: nn.Linear | None, x: Tensor) -> Tensor:
+    """(batch, heads, time, head) -> (batch, time, width): heads side by side, times sigmoid(gate(x)) where there is a
+    gate, then the output projection."""
+    y = y.transpose(1, 2).flatten(2)
+    return out(y if gate is None else y * torch.sigmoid(gate(x)))
 
 
 def softmax_over(score: Tensor, allowed: Tensor) -> Tensor:
@@ -231,8 +249,10 @@ def explicit_allowed(x: Tensor, mask: Tensor | None, reset: Tensor | None, windo
     return allowed, count - 1
 
 
-def read_values(qkv: nn.Linear, out: nn.Linear, x: Tensor, attention: Tensor, size: int) -> Tensor:
+def read_values(
+    qkv: nn.Linear, out: nn.Linear, gate: nn.Linear | None, x: Tensor, attention: Tensor, size: int
+) -> Tensor:
     """y (batch, time, width): the output projection of attention_h @ value_h, all heads side by side."""
     heads = attention.shape[1]
     value = qkv(x).unflatten(-1, (-1, size)).transpose(1, 2)[:, heads:].chunk(2, 1)[1]
-    return merge(attention @ value.repeat_interleave(heads // value.shape[1], 1), out)
+    return merge(attention @ value.repeat_interleave(heads // value.shape[1], 1), out, gate, x)

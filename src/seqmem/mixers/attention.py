@@ -6,6 +6,7 @@ values: GQA (2023), arXiv 2305.13245.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -21,9 +22,12 @@ class Attention(Mixer):
 
     width: divisible by ``heads`` into heads of even size. kv_heads: groups of query heads that share keys and values;
     default ``heads``. head: the size of one, default ``width / heads``. rope_base: the longest wavelength is about
-    2 pi rope_base positions.
+    2 pi rope_base positions; None: q and k are not turned. frequencies: in place of rope_base, radians per position of
+    the channels 0 to head / 2 - 1; 0 leaves a pair as it is.
     qk_norm: queries and keys are normed in every head before they are turned (Query-Key Normalization, 2020, arXiv
-    2010.04245), which lets small models find a sharp match early. No biases.
+    2010.04245), which lets small models find a sharp match early; norm_eps is these norms'. bias, out_bias: of the
+    projections to q, k, v and of W_o. gated: what the heads read is multiplied by sigmoid(W_g x) before W_o (Gated
+    Attention for Large Language Models, 2025, arXiv 2505.06708).
 
     Form "auto" is "parallel", for any time: the whole call at once through ``scaled_dot_product_attention``. From an
     empty state and without resets nothing of size time^2 is held (padding is moved out of the way first); else a
@@ -43,16 +47,23 @@ class Attention(Mixer):
         heads: int = 4,
         kv_heads: int | None = None,
         head: int | None = None,
-        rope_base: float = 10_000.0,
+        rope_base: float | None = 10_000.0,
+        frequencies: Sequence[float] | None = None,
         qk_norm: bool = True,
+        norm_eps: float = 1e-6,
+        bias: bool = False,
+        out_bias: bool = False,
+        gated: bool = False,
     ) -> None:
         super().__init__(width)
         self.kv_heads, self.head = softmax.check_heads(width, heads, kv_heads, head, rope_base, "Attention")
         self.heads = heads
         self.rope_base = rope_base
-        self.qkv = nn.Linear(width, (heads + 2 * self.kv_heads) * self.head, bias=False)
-        self.norms = softmax.HeadNorms(self.head) if qk_norm else None
-        self.out = nn.Linear(heads * self.head, width, bias=False)
+        self.turning = softmax.check_turning(rope_base, frequencies, self.head, "Attention")
+        self.qkv = nn.Linear(width, (heads + 2 * self.kv_heads) * self.head, bias=bias)
+        self.norms = softmax.HeadNorms(self.head, norm_eps) if qk_norm else None
+        self.gate = nn.Linear(width, heads * self.head, bias=bias) if gated else None
+        self.out = nn.Linear(heads * self.head, width, bias=out_bias)
 
     def initial_state(self, batch_size: int) -> AttentionState:
         """Nothing read: key and value are (batch_size, kv_heads, 0, head)."""
@@ -77,7 +88,7 @@ class Attention(Mixer):
         x = to_front(packing, x)
         position, after = softmax.positions(packing, None if state is None else state.position, x)
         query, new_key, new_value = softmax.project(
-            self.qkv, self.norms, x, position, self.heads, self.head, self.rope_base
+            self.qkv, self.norms, x, position, self.heads, self.head, self.turning
         )
         key, value, valid = softmax.extended(packing, state, new_key, new_value, self.out.weight)
         if softmax.is_decoding(packing, state, x):
@@ -88,7 +99,7 @@ class Attention(Mixer):
             allowed = None
         y = softmax.attend(query, key, value, allowed)  # (batch, heads, time, head)
         state = softmax.updated(packing, key, value, valid, after, None)
-        return to_place(packing, softmax.merge(y, self.out)), state
+        return to_place(packing, softmax.merge(y, self.out, self.gate, x)), state
 
     def attention(self, x: Tensor, *, mask: Tensor | None = None, reset: Tensor | None = None) -> Tensor:
         """The softmax weights A (batch, heads, time, time) from an empty state.
@@ -97,7 +108,7 @@ class Attention(Mixer):
         """
         self.check_input(x, mask, reset, "auto")
         allowed, position = softmax.explicit_allowed(x, mask, reset, None)
-        query, key, _ = softmax.project(self.qkv, self.norms, x, position, self.heads, self.head, self.rope_base)
+        query, key, _ = softmax.project(self.qkv, self.norms, x, position, self.heads, self.head, self.turning)
         return softmax.explicit_weights(query, key, allowed)
 
     def read(self, x: Tensor, attention: Tensor) -> Tensor:
@@ -105,7 +116,7 @@ class Attention(Mixer):
 
         ``read(x, attention(x))`` is the y of ``forward``.
         """
-        return softmax.read_values(self.qkv, self.out, x, attention, self.head)
+        return softmax.read_values(self.qkv, self.out, self.gate, x, attention, self.head)
 
 
 def _allowed(tag: Tensor, time: int) -> Tensor:

@@ -5,6 +5,7 @@ Longformer: The Long-Document Transformer (2020), arXiv 2004.05150; here causal,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -23,7 +24,7 @@ class LocalAttention(Mixer):
     """Attention in which position t sees itself and the ``window`` - 1 positions before it; padding is not counted.
 
     width: divisible by ``heads`` into heads of even size. kv_heads: groups of query heads that share keys and values;
-    default ``heads``. head, qk_norm: as in :class:`seqmem.mixers.attention.Attention`.
+    default ``heads``. All other options: as in :class:`seqmem.mixers.attention.Attention`.
 
     Form "auto" is "parallel", for any time: queries in blocks of ``window``, each against its own and the previous
     block, so cost and memory are linear in time (from an empty state and up to ``window`` positions: one plain causal
@@ -42,8 +43,13 @@ class LocalAttention(Mixer):
         heads: int = 4,
         kv_heads: int | None = None,
         head: int | None = None,
-        rope_base: float = 10_000.0,
+        rope_base: float | None = 10_000.0,
+        frequencies: Sequence[float] | None = None,
         qk_norm: bool = True,
+        norm_eps: float = 1e-6,
+        bias: bool = False,
+        out_bias: bool = False,
+        gated: bool = False,
     ) -> None:
         super().__init__(width)
         if not isinstance(window, int) or isinstance(window, bool) or window < 1:
@@ -52,9 +58,11 @@ class LocalAttention(Mixer):
         self.window = window
         self.heads = heads
         self.rope_base = rope_base
-        self.qkv = nn.Linear(width, (heads + 2 * self.kv_heads) * self.head, bias=False)
-        self.norms = softmax.HeadNorms(self.head) if qk_norm else None
-        self.out = nn.Linear(heads * self.head, width, bias=False)
+        self.turning = softmax.check_turning(rope_base, frequencies, self.head, "LocalAttention")
+        self.qkv = nn.Linear(width, (heads + 2 * self.kv_heads) * self.head, bias=bias)
+        self.norms = softmax.HeadNorms(self.head, norm_eps) if qk_norm else None
+        self.gate = nn.Linear(width, heads * self.head, bias=bias) if gated else None
+        self.out = nn.Linear(heads * self.head, width, bias=out_bias)
 
     def initial_state(self, batch_size: int) -> AttentionState:
         """Room for ``window`` - 1 entries, none of them valid."""
@@ -81,7 +89,7 @@ class LocalAttention(Mixer):
         x = to_front(packing, x)
         position, after = softmax.positions(packing, None if state is None else state.position, x)
         query, new_key, new_value = softmax.project(
-            self.qkv, self.norms, x, position, self.heads, self.head, self.rope_base
+            self.qkv, self.norms, x, position, self.heads, self.head, self.turning
         )
         plain = state is None and packing.document is None and x.shape[1] <= self.window
         if state is None and not plain:
@@ -94,7 +102,7 @@ class LocalAttention(Mixer):
         else:
             y = banded_attention(query, key, value, softmax.tags(packing, state, x), self.window)
         state = softmax.updated(packing, key, value, valid, after, self.window - 1)
-        return to_place(packing, softmax.merge(y, self.out)), state
+        return to_place(packing, softmax.merge(y, self.out, self.gate, x)), state
 
     def step(self, x: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState]:
         """One token without gradients, x (batch, 1, width); see :mod:`seqmem.mixers._decoding`."""
@@ -102,17 +110,19 @@ class LocalAttention(Mixer):
         o = now.new_empty(len(now), self.heads * self.head)  # which is width only where head is left to itself
         new = AttentionState(*(torch.empty_like(part) for part in state))
         scales = (None, None) if norms is None else (norms.query.weight, norms.key.weight)
-        turning = rotary_frequencies(self.head, self.rope_base)
+        turning = rotary_frequencies(self.head, self.turning)
         sizes = len(now), self.heads, self.kv_heads, self.window - 1, self.head
         eps = 0.0 if norms is None else rms_epsilon(norms.query)
         run_kernel("make_local_attention_step", (linear(self.qkv, now), *scales, turning, *state, o, *new), *sizes, eps)
+        if self.gate is not None:
+            o = o * torch.sigmoid(linear(self.gate, now))
         return linear(self.out, o)[:, None], new
 
     def attention(self, x: Tensor, *, mask: Tensor | None = None, reset: Tensor | None = None) -> Tensor:
         """The softmax weights A (batch, heads, time, time) from an empty state, zero outside the window."""
         self.check_input(x, mask, reset, "auto")
         allowed, position = softmax.explicit_allowed(x, mask, reset, self.window)
-        query, key, _ = softmax.project(self.qkv, self.norms, x, position, self.heads, self.head, self.rope_base)
+        query, key, _ = softmax.project(self.qkv, self.norms, x, position, self.heads, self.head, self.turning)
         return softmax.explicit_weights(query, key, allowed)
 
     def read(self, x: Tensor, attention: Tensor) -> Tensor:
@@ -120,7 +130,7 @@ class LocalAttention(Mixer):
 
         ``read(x, attention(x))`` is the y of ``forward``.
         """
-        return softmax.read_values(self.qkv, self.out, x, attention, self.head)
+        return softmax.read_values(self.qkv, self.out, self.gate, x, attention, self.head)
 
 
 def banded_attention(

@@ -36,6 +36,7 @@ class Mamba(Mixer):
     2312.00752).
 
     channels = round(expand * width). ``dt_rank``: of the map from u to the time step, default width / 16, rounded up.
+    ``bias``: of the projections from and to the width; ``conv_bias``: of the convolution.
     At the start A = -1, ..., -state_size in every channel, D = 1, and softplus of the bias of dt is log-uniform between
     0.001 and 0.1.
 
@@ -46,7 +47,15 @@ class Mamba(Mixer):
     convolves: ClassVar[bool] = True
 
     def __init__(
-        self, width: int, *, expand: float = 2.0, state_size: int = 16, conv: int = 4, dt_rank: int | None = None
+        self,
+        width: int,
+        *,
+        expand: float = 2.0,
+        state_size: int = 16,
+        conv: int = 4,
+        dt_rank: int | None = None,
+        bias: bool = False,
+        conv_bias: bool = True,
     ) -> None:
         super().__init__(width)
         self.channels = scaled_width(width, expand, "Mamba", "expand")
@@ -55,13 +64,13 @@ class Mamba(Mixer):
         for option, size in (("state_size", state_size), ("dt_rank", self.dt_rank)):
             if size < 1:
                 raise InputError(f"Mamba: {option} is {size}, expected at least 1")
-        self.in_proj = nn.Linear(width, 2 * self.channels, bias=False)
-        self.conv = ShortConv(self.channels, conv, bias=True, owner="Mamba")
+        self.in_proj = nn.Linear(width, 2 * self.channels, bias=bias)
+        self.conv = ShortConv(self.channels, conv, bias=conv_bias, owner="Mamba")
         self.x_proj = nn.Linear(self.channels, self.dt_rank + 2 * state_size, bias=False)
         self.dt_proj = nn.Linear(self.dt_rank, self.channels)
         self.A_log = nn.Parameter(torch.arange(1.0, state_size + 1).log().repeat(self.channels, 1))
         self.D = nn.Parameter(torch.ones(self.channels))
-        self.out = nn.Linear(self.channels, width, bias=False)
+        self.out = nn.Linear(self.channels, width, bias=bias)
         with torch.no_grad():
             self.dt_proj.weight.uniform_(-(self.dt_rank**-0.5), self.dt_rank**-0.5)
             self.dt_proj.bias.copy_(inverse_softplus_of_log_uniform(self.channels, 1e-3, 1e-1))
@@ -100,7 +109,8 @@ class Mamba(Mixer):
         u, y = now.new_empty((batch, channels)), now.new_empty((batch, channels))
         new, new_past = torch.empty_like(hidden), torch.empty_like(past)
         inputs, conv, dt_proj = linear(self.in_proj, now), self.conv, self.dt_proj
-        arrays: tuple[Tensor | None, ...] = inputs, conv.weight, conv.bias, past, u, new_past
+        conv_bias = now.new_zeros(channels) if conv.bias is None else conv.bias
+        arrays: tuple[Tensor | None, ...] = inputs, conv.weight, conv_bias, past, u, new_past
         run_kernel("make_conv_silu_step", arrays, batch, 2 * channels, channels, past.shape[1] + 1)
         selection = linear(self.x_proj, u)
         arrays = u, selection, inputs, dt_proj.weight, dt_proj.bias, self.A_log, self.D, hidden, y, new

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -30,7 +32,9 @@ class Mamba2(Mixer):
     of heads share a B and a C of ``state_size``. y = W_o RMSNorm(y SiLU(z)), normalised over each group's channels. At
     the start A = -1, ..., -heads, D = 1, and softplus(dt_bias) is log-uniform between 0.001 and 0.1. ``expand`` is 1
     and ``state_size`` width / heads by default (2 and 64 to 256 in the paper), so that all matrix memories of this
-    library hold states of one size at one width.
+    library hold states of one size at one width. ``dt_limit``: dt is kept between these two, None for an open end.
+    ``norm_eps``: of the gated norm. ``bias``: of the projections from and to the width; ``conv_bias``: of the
+    convolution.
 
     form: "parallel" (the whole matrix, quadratic in time), "chunk" (pieces of 64), "recurrent" (the op ``ssd``,
     position by position); "auto" is "recurrent" for one position or on a CPU, else "chunk".
@@ -48,6 +52,10 @@ class Mamba2(Mixer):
         state_size: int | None = None,
         groups: int = 1,
         conv: int = 4,
+        dt_limit: Sequence[float | None] | None = None,
+        norm_eps: float = 1e-5,
+        bias: bool = False,
+        conv_bias: bool = True,
     ) -> None:
         super().__init__(width)
         self.channels = scaled_width(width, expand, "Mamba2", "expand")
@@ -58,14 +66,21 @@ class Mamba2(Mixer):
         if groups < 1 or heads % groups:
             raise InputError(f"Mamba2: heads {heads} is not divisible by groups {groups}; choose a divisor of {heads}")
         self.heads, self.groups = heads, groups
+        low, high = (None, None) if dt_limit is None else dt_limit
+        self.dt_limit = (0.0 if low is None else low, math.inf if high is None else high)
+        if not 0 <= self.dt_limit[0] <= self.dt_limit[1]:
+            raise InputError(
+                f"Mamba2: dt_limit is {dt_limit}, expected (low, high) with 0 <= low <= high, None for open"
+            )
+        self.norm_eps = norm_eps
         mixed = self.channels + 2 * groups * self.state_size
-        self.in_proj = nn.Linear(width, self.channels + mixed + heads, bias=False)
-        self.conv = ShortConv(mixed, conv, bias=True, owner="Mamba2")
+        self.in_proj = nn.Linear(width, self.channels + mixed + heads, bias=bias)
+        self.conv = ShortConv(mixed, conv, bias=conv_bias, owner="Mamba2")
         self.A_log = nn.Parameter(torch.arange(1.0, heads + 1).log())
         self.D = nn.Parameter(torch.ones(heads))
         self.dt_bias = nn.Parameter(inverse_softplus_of_log_uniform(heads, 1e-3, 1e-1))
         self.norm_weight = nn.Parameter(torch.ones(self.channels))
-        self.out = nn.Linear(self.channels, width, bias=False)
+        self.out = nn.Linear(self.channels, width, bias=bias)
 
     def initial_state(self, batch_size: int) -> Mamba2State:
         """Zeros: nothing was read."""
@@ -114,7 +129,10 @@ class Mamba2(Mixer):
         B, C = (
             part.unflatten(-1, (self.groups, -1)).repeat_interleave(self.heads // self.groups, 2) for part in (B, C)
         )
-        dt = at_padding(F.softplus(dt.to(u.dtype) + self.dt_bias), mask, 0)
+        dt = F.softplus(dt.to(u.dtype) + self.dt_bias)
+        if self.dt_limit != (0.0, math.inf):
+            dt = dt.clamp(*self.dt_limit)
+        dt = at_padding(dt, mask, 0)
         return C, B, u.unflatten(-1, (self.heads, -1)), dt, z, conv
 
     def _log_decay(self, dt: Tensor) -> Tensor:
@@ -123,5 +141,5 @@ class Mamba2(Mixer):
     def _close(self, y: Tensor, u: Tensor, z: Tensor) -> Tensor:
         """The skip connection, gated norm and projection of what was read, y (batch, time, heads, head)."""
         gated = (y + self.D[:, None] * u).flatten(-2) * F.silu(z)
-        normal = F.rms_norm(gated.unflatten(-1, (self.groups, -1)), (self.channels // self.groups,), eps=1e-5)
+        normal = F.rms_norm(gated.unflatten(-1, (self.groups, -1)), (self.channels // self.groups,), eps=self.norm_eps)
         return self.out(normal.flatten(-2) * self.norm_weight)

@@ -13,9 +13,11 @@ from seqmem.errors import InputError, did_you_mean
 from seqmem.mixers import get_mixer
 from seqmem.mixers._decoding import linear, norm_step, parts_decode, silu_product
 from seqmem.mixers._shared import ShortConv
+from seqmem.mixers.rwkv_channel_mix import RWKVChannelMix
 from seqmem.mixers.state import State
 from seqmem.models.config import SequenceConfig
 from seqmem.models.fan import FANMLP
+from seqmem.models.feed_forward import FeedForward
 
 
 class SwiGLU(nn.Module):
@@ -42,62 +44,68 @@ class SwiGLU(nn.Module):
         return linear(self.down, silu_product(linear(self.gate, x), linear(self.up, x)))
 
 
-class GeGLU(SwiGLU):
-    """``down(gelu(gate(x)) * up(x))``, GELU in its tanh form: the MLP of Griffin and Gemma; else as SwiGLU."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down(F.gelu(self.gate(x), approximate="tanh") * self.up(x))
-
-    def step(self, x: Tensor) -> Tensor:
-        """The same for one token without gradients, x (batch, width)."""
-        return linear(self.down, F.gelu(linear(self.gate, x), approximate="tanh") * linear(self.up, x))
-
-
-MLP_CLASSES: dict[str, Any] = {"swiglu": SwiGLU, "geglu": GeGLU, "fan": FANMLP}
-
-
 class BlockState(NamedTuple):
-    """What a layer with a short convolution remembers."""
+    """What a layer with a short convolution, or with an MLP that remembers, keeps; None for what it has not."""
 
-    conv: Tensor  # (batch, short_conv - 1, width)
+    conv: Tensor | None  # (batch, short_conv - 1, width)
     mixer: State
+    mlp: State = None
 
 
 class Block(GradientCheckpointingLayer):
     """One layer: ``x + mixer(norm(x))``, then ``x + mlp(norm(x))``; with ``short_conv``, ``x + mixer(conv(norm(x)))``.
 
-    Its state is the mixer's, or a :class:`BlockState` where there is a convolution.
+    Its state is the mixer's, or a :class:`BlockState` where there is a convolution or an MLP that remembers.
     """
 
     def __init__(self, config: SequenceConfig, layer: int) -> None:
         super().__init__()
-        self.mixer_norm = nn.RMSNorm(config.width, eps=config.norm_eps)
+        self.mixer_norm = make_norm(config, layer)
         self.mixer = make_mixer(*config.mixer(layer), config.width)
         wanted = config.short_conv if not getattr(self.mixer, "convolves", False) else 0
         self.conv = ShortConv(config.width, wanted, bias=True, owner="SequenceLM") if wanted else None
-        self.mlp_norm = nn.RMSNorm(config.width, eps=config.norm_eps) if config.mlp_width else None
-        make = MLP_CLASSES[config.mlp]
-        self.mlp: Any = make(config.width, config.mlp_width, len(config.layers)) if config.mlp_width else None
+        self.mlp_norm = make_norm(config, layer) if config.mlp_width else None
+        self.mlp: Any = make_mlp(config, layer) if config.mlp_width else None
+        self.mlp_remembers = isinstance(self.mlp, RWKVChannelMix)
 
     def forward(
         self, x: Tensor, state: State = None, mask: Tensor | None = None, reset: Tensor | None = None
     ) -> tuple[Tensor, State]:
         decoding = parts_decode(x, self.mixer_norm, self.mlp_norm, self.mlp)
         y = norm_step(self.mixer_norm, x[:, 0])[:, None] if decoding else self.mixer_norm(x)
-        if self.conv is None:
-            y, state = self.mixer(y, state, mask=mask, reset=reset)
-        else:
-            conv, memory = (None, None) if state is None else state
+        plain = self.conv is None and not self.mlp_remembers
+        conv, memory, mlp = BlockState(None, state) if plain or state is None else state
+        if self.conv is not None:
             y, conv = self.conv(y, conv, mask, reset)
-            y, memory = self.mixer(y, memory, mask=mask, reset=reset)
-            state = BlockState(conv, memory)
+        y, memory = self.mixer(y, memory, mask=mask, reset=reset)
         x = x + y  # (batch, time, width)
         if self.mlp is not None and self.mlp_norm is not None:
-            if decoding:
+            if self.mlp_remembers:
+                y, mlp = self.mlp(self.mlp_norm(x), mlp, mask=mask, reset=reset)
+                x = x + y
+            elif decoding:
                 x = x + self.mlp.step(norm_step(self.mlp_norm, x[:, 0]))[:, None]
             else:
                 x = x + self.mlp(self.mlp_norm(x))
-        return x, state
+        return x, memory if plain else BlockState(conv, memory, mlp)
+
+
+def make_norm(config: SequenceConfig, layer: int) -> Any:
+    """The norm that the config names, for a layer."""
+    kind = nn.LayerNorm if config.norm == "layer" else nn.RMSNorm
+    return kind(config.width, eps=config.eps(layer))
+
+
+def make_mlp(config: SequenceConfig, layer: int) -> nn.Module:
+    """The MLP that the config names."""
+    width, depth = config.width, len(config.layers)
+    hidden: Any = config.mlp_width  # a number once the config is made
+    if config.mlp == "rwkv":
+        return RWKVChannelMix(width, expand=hidden / width, layer=layer, depth=depth)
+    if config.mlp in ("gated", "plain"):
+        gated = config.mlp == "gated"
+        return FeedForward(width, hidden, depth, config.mlp_activation, gated=gated, bias=config.mlp_bias)
+    return FANMLP(width, hidden, depth) if config.mlp == "fan" else SwiGLU(width, hidden, depth)
 
 
 def make_mixer(name: str, options: dict[str, Any], width: int) -> nn.Module:

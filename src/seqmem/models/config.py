@@ -5,16 +5,18 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from transformers import PreTrainedConfig
 
 from seqmem.errors import InputError, did_you_mean
 from seqmem.mixers import MIXERS
+from seqmem.models.feed_forward import ACTIVATIONS
 
 LayerSpec = str | dict[str, Any]
-MLPS = ("swiglu", "geglu", "fan")
+MLPS = ("swiglu", "fan", "gated", "plain", "rwkv")
+NORMS = ("rms", "layer")
 
 
 class SequenceConfig(PreTrainedConfig):
@@ -23,15 +25,19 @@ class SequenceConfig(PreTrainedConfig):
     layers: one item per layer, bottom first: a mixer's name, ``"package.module:ClassName"``, or ``{"name": ...,
     **options}``, the options being keyword arguments of the mixer's constructor. mixer_options: ``{name: options}`` for
     every layer of that name; it is merged into ``layers``, where a layer's own options win. mlp_width: hidden units of
-    the MLP after each mixer; None: 8/3 of the width, to the nearest multiple of 8; 0: no MLP. mlp: "swiglu"; "geglu",
-    whose gate is a GELU; or "fan" for a Fourier analysis layer in front of a linear one
-    (:class:`seqmem.models.fan.FANLayer`). scale_embeddings: what is read is multiplied by sqrt(width). short_conv:
+    the MLP after each mixer; None: 8/3 of the width, to the nearest multiple of 8; 0: no MLP. mlp: "swiglu"; "fan" for
+    a Fourier analysis layer in front of a linear one (:class:`seqmem.models.fan.FANLayer`); "gated" and "plain" for
+    :class:`seqmem.models.feed_forward.FeedForward` with the activation mlp_activation and, with mlp_bias, biases;
+    "rwkv" for :class:`seqmem.mixers.rwkv_channel_mix.RWKVChannelMix`, which remembers one position. short_conv:
     positions that a causal depthwise convolution in front of a mixer sees, so that none has to learn to look a few
     tokens back; a mixer that begins with such a convolution itself (``convolves = True``) gets no second one; 0: none.
-    tie_embeddings: the head is the transposed embedding. initializer_range: standard deviation of the embedding and of
-    an untied head; None: 1 / sqrt(width), so that a new model's logits are of order one. bos_token_id, eos_token_id
-    (one or several), pad_token_id: what ``generate`` begins with, stops at and fills up with. Anything else goes to
-    ``transformers.PreTrainedConfig``.
+    norm: "rms", or "layer" for LayerNorm with biases; norm_eps: of every norm, or a list with one for each layer and
+    one for the last norm. positions: so many learned positions are added to the embeddings, and no text may be longer;
+    0: none. embedding_norm: a norm before the first layer. embedding_scale: the embeddings are multiplied by it.
+    logit_softcap: logits are cap tanh(logits / cap); None: as they are. tie_embeddings: the head is the transposed
+    embedding. initializer_range: standard deviation of the embedding and of an untied head; None: 1 / sqrt(width), so
+    that a new model's logits are of order one. bos_token_id, eos_token_id (one or several), pad_token_id: what
+    ``generate`` begins with, stops at and fills up with. Anything else goes to ``transformers.PreTrainedConfig``.
 
     Raises InputError for a value that cannot be meant.
     """
@@ -49,7 +55,7 @@ class SequenceConfig(PreTrainedConfig):
     layers: Sequence[LayerSpec] = ("rg_lru", "rg_lru", "local_attention")
     mlp_width: int | None = None
     short_conv: int = 0
-    norm_eps: float = 1e-5
+    norm_eps: float | Sequence[float] = 1e-5
     tie_embeddings: bool = True
     initializer_range: float | None = None
     use_cache: bool = True
@@ -57,7 +63,13 @@ class SequenceConfig(PreTrainedConfig):
     eos_token_id: int | list[int] | None = None
     pad_token_id: int | None = None
     mlp: str = "swiglu"
-    scale_embeddings: bool = False
+    mlp_activation: str = "silu"
+    mlp_bias: bool = False
+    norm: str = "rms"
+    positions: int = 0
+    embedding_norm: bool = False
+    embedding_scale: float = 1.0
+    logit_softcap: float | None = None
 
     def __init__(
         self,
@@ -67,7 +79,7 @@ class SequenceConfig(PreTrainedConfig):
         mixer_options: Mapping[str, Mapping[str, Any]] | None = None,
         mlp_width: int | None = None,
         short_conv: int = 0,
-        norm_eps: float = 1e-5,
+        norm_eps: float | Sequence[float] = 1e-5,
         tie_embeddings: bool = True,
         initializer_range: float | None = None,
         use_cache: bool = True,
@@ -75,7 +87,13 @@ class SequenceConfig(PreTrainedConfig):
         eos_token_id: int | list[int] | None = None,
         pad_token_id: int | None = None,
         mlp: str = "swiglu",
-        scale_embeddings: bool = False,
+        mlp_activation: str = "silu",
+        mlp_bias: bool = False,
+        norm: str = "rms",
+        positions: int = 0,
+        embedding_norm: bool = False,
+        embedding_scale: float = 1.0,
+        logit_softcap: float | None = None,
         **kwargs: Any,
     ) -> None:
         # transformers' own names for the same things arrive here when a config is rebuilt from its dictionary or by a
@@ -91,9 +109,15 @@ class SequenceConfig(PreTrainedConfig):
         if mlp not in MLPS:
             raise InputError(f"mlp is {mlp!r}, expected one of {', '.join(MLPS)}; mlp_width=0 leaves it out")
         self.mlp = mlp
-        self.scale_embeddings = bool(scale_embeddings)
+        self.mlp_activation = _one_of("mlp_activation", mlp_activation, ACTIVATIONS)
+        self.mlp_bias = bool(mlp_bias)
+        self.norm = _one_of("norm", norm, NORMS)
+        self.positions = _whole("positions", positions, least=0)
+        self.embedding_norm = bool(embedding_norm)
+        self.embedding_scale = _positive("embedding_scale", embedding_scale)
+        self.logit_softcap = None if logit_softcap is None else _positive("logit_softcap", logit_softcap)
         self.short_conv = _whole("short_conv", short_conv, least=0)
-        self.norm_eps = _positive("norm_eps", norm_eps)
+        self.norm_eps = _epsilons(norm_eps, len(self.layers))
         self.tie_embeddings = bool(tie_embeddings)
         spread = self.width**-0.5 if initializer_range is None else initializer_range
         self.initializer_range = _positive("initializer_range", spread)
@@ -112,6 +136,10 @@ class SequenceConfig(PreTrainedConfig):
     def num_hidden_layers(self) -> int:
         """transformers' name for the number of layers."""
         return len(self.layers)
+
+    def eps(self, layer: int) -> float:
+        """Of the norms of a layer; of the last norm where ``layer`` is the number of layers."""
+        return self.norm_eps if isinstance(self.norm_eps, float) else self.norm_eps[layer]
 
     def mixer(self, layer: int) -> tuple[str, dict[str, Any]]:
         """Name and constructor options of the mixer in a layer."""
@@ -180,6 +208,20 @@ def _whole(name: str, value: Any, least: int, below: int | None = None) -> int:
         wanted = f"of at least {least}" if below is None else f"from {least} to {below - 1}"
         raise InputError(f"{name} is {value!r}, expected a whole number {wanted}")
     return value
+
+
+def _one_of(name: str, value: Any, known: Collection[str]) -> str:
+    if value not in known:
+        raise InputError(f"{name} is {value!r}, expected one of {', '.join(known)}")
+    return str(value)
+
+
+def _epsilons(value: Any, layers: int) -> float | list[float]:
+    if not isinstance(value, (list, tuple)):
+        return _positive("norm_eps", value)
+    if len(value) != layers + 1:
+        raise InputError(f"norm_eps has {len(value)} numbers, expected one, or {layers + 1}: one a layer and a last")
+    return [_positive("norm_eps", one) for one in value]
 
 
 def _positive(name: str, value: Any) -> float:

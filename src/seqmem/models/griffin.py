@@ -61,5 +61,10 @@ def _config(
         "attention": {"name": "local_attention", "window": window, "heads": heads, "kv_heads": 1, "qk_norm": False},
     }
     layers = [mixers[pattern[layer % len(pattern)]] for layer in range(depth)]
-    ours: dict[str, Any] = {"mlp": "geglu", "mlp_width": round(expansion * width), "scale_embeddings": True}
+    ours: dict[str, Any] = {
+        "mlp": "gated",
+        "mlp_activation": "gelu_tanh",
+        "mlp_width": round(expansion * width),
+        "embedding_scale": width**0.5,
+    }
     return SequenceConfig(vocab_size=vocab_size, width=width, layers=layers, **{**ours, **options})

@@ -15,8 +15,9 @@ from transformers.loss.loss_utils import ForCausalLMLoss
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from seqmem.errors import InputError
+from seqmem.mixers._shared import count_positions
 from seqmem.mixers.state import State
-from seqmem.models.block import Block
+from seqmem.models.block import Block, make_norm
 from seqmem.models.cache import NAME, StateCache, given_cache
 from seqmem.models.config import SequenceConfig
 
@@ -38,8 +39,10 @@ class SequenceLM(PreTrainedModel, GenerationMixin):
         super().__init__(config)
         with _at_least_float32() as dtype:  # what a layer computes in its constructor is rounded once, at the end
             self.embed_tokens = nn.Embedding(config.vocab_size, config.width)
+            self.embed_positions = nn.Embedding(config.positions, config.width) if config.positions else None
+            self.embed_norm = make_norm(config, 0) if config.embedding_norm else None
             self.layers = nn.ModuleList(Block(config, layer) for layer in range(len(config.layers)))
-            self.norm = nn.RMSNorm(config.width, eps=config.norm_eps)
+            self.norm = make_norm(config, len(config.layers))
             self.lm_head = nn.Linear(config.width, config.vocab_size, bias=False)
         if dtype != self.embed_tokens.weight.dtype:
             nn.Module.to(self, dtype)
@@ -59,7 +62,8 @@ class SequenceLM(PreTrainedModel, GenerationMixin):
         """Read tokens: ``logits, states = model.run(input_ids, states)``.
 
         input_ids: (batch, time) int64. states: one mixer state per layer as returned by an earlier call, None when
-        nothing has been read; ``seqmem.mixers.state.detach(states)`` cuts the gradient. mask, reset: (batch, time)
+        nothing has been read; ``seqmem.mixers.state.detach(states)`` cuts the gradient. With learned positions one more
+        item, the last, counts what was read. mask, reset: (batch, time)
         bool, see :mod:`seqmem.mixers.base`. Returns logits (batch, time, vocab_size), ``logits[:, t]`` being about the
         token after position ``t``, and the new states.
 
@@ -69,24 +73,53 @@ class SequenceLM(PreTrainedModel, GenerationMixin):
         if input_ids.ndim != 2 or input_ids.shape[1] < 1:
             raise InputError(f"input_ids has shape {tuple(input_ids.shape)}, expected (batch, time >= 1)")
         *_, x, states = self._read(self.embed_tokens(input_ids), states, mask, reset)
-        return self.lm_head(x if asked is None else x[asked]), states
+        return self._logits(x if asked is None else x[asked]), states
 
     def _read(
         self, x: Tensor, states: tuple[State, ...] | None, mask: Tensor | None, reset: Tensor | None
     ) -> tuple[list[Tensor], Tensor, tuple[State, ...]]:
         """Through all blocks: the residual stream before each, the normed one after the last, and the new states."""
+        count = len(self.layers) + (self.embed_positions is not None)
         if states is None:
-            states = (None,) * len(self.layers)
-        if len(states) != len(self.layers):
-            raise InputError(f"states has {len(states)} items, expected one for each of the {len(self.layers)} layers")
-        if self.config.scale_embeddings:
-            x = x * self.config.width**0.5
+            states = (None,) * count
+        if len(states) != count:
+            more = "" if count == len(self.layers) else ", and the count of positions"
+            raise InputError(
+                f"states has {len(states)} items, expected one for each of the {len(self.layers)} layers{more}"
+            )
+        x = x * self.config.embedding_scale if self.config.embedding_scale != 1 else x
+        if self.embed_positions is not None:
+            position, read = self._positions(x, states[-1], mask, reset)
+            x = x + self.embed_positions(position)
+        if self.embed_norm is not None:
+            x = self.embed_norm(x)
         stream, new_states = [], []
-        for block, state in zip(self.layers, states, strict=True):
+        for block, state in zip(self.layers, states[: len(self.layers)], strict=True):
             stream.append(x)
             x, state = block(x, state, mask, reset)  # (batch, time, width)
             new_states.append(state)
+        if self.embed_positions is not None:
+            new_states.append(read)
         return stream, self.norm(x), tuple(new_states)
+
+    def _positions(
+        self, x: Tensor, read: Tensor | None, mask: Tensor | None, reset: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """(batch, time) positions of real tokens in their document, and (batch,) how many it has now."""
+        start = x.new_zeros(len(x), dtype=torch.long) if read is None else read
+        position, read = count_positions(start, x.shape[1], mask, reset)
+        real = position if mask is None else position.masked_fill(~mask, 0)
+        if (last := int(real.max())) >= self.config.positions:
+            raise InputError(
+                f"the text reaches position {last}, and the model has learned positions 0 to "
+                f"{self.config.positions - 1}; give a shorter one"
+            )
+        return real, read
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """The head, and the soft cap where there is one."""
+        logits, cap = self.lm_head(x), self.config.logit_softcap
+        return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def forward(
         self,
@@ -131,7 +164,7 @@ class SequenceLM(PreTrainedModel, GenerationMixin):
         states = None if memory is None else memory.states
         stream, last, states = self._read(x, states, mask, reset)
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.lm_head(last[:, keep])  # (batch, kept, vocab)
+        logits = self._logits(last[:, keep])  # (batch, kept, vocab)
 
         if use_cache:
             memory = StateCache() if memory is None else memory
@@ -150,6 +183,14 @@ class SequenceLM(PreTrainedModel, GenerationMixin):
         )
         return_dict = self.config.return_dict if return_dict is None else return_dict
         return output if return_dict else output.to_tuple()
+
+    @classmethod
+    def from_hf(cls, model: Any) -> SequenceLM:
+        """A causal language model of transformers, with its weights, made of this library's layers; see
+        :mod:`seqmem.models.from_hf`."""
+        from seqmem.models.from_hf import convert
+
+        return convert(model)
 
     # What transformers asks of a model.
 
@@ -238,7 +279,8 @@ def parameter_count(config: SequenceConfig) -> int:
     """Trainable numbers of a model of this config, without building more than one layer of each kind."""
     counts: dict[str, int] = {}
     embeddings = 1 if config.tie_embeddings else 2
-    total = embeddings * config.vocab_size * config.width + config.width  # embedding and head, last norm
+    norms = (1 + config.embedding_norm) * (2 if config.norm == "layer" else 1)
+    total = (embeddings * config.vocab_size + config.positions + norms) * config.width  # outside of the layers
     for layer, spec in enumerate(config.layers):
         kind = json.dumps(spec, sort_keys=True)
         if kind not in counts:

@@ -17,6 +17,8 @@ HEADED = (
     "Retention",
     "DeltaNet",
     "GatedDeltaNet",
+    "Mamba2",
+    "MLSTM",
     "PrefixLinearAttention",
 )
 

@@ -1,0 +1,92 @@
+"""Small models of transformers with every weight random: matrices, biases, gains, decays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import transformers as hf
+
+VOCABULARY = 37
+SPECIAL = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+
+
+def randomised(model: Any, seed: int = 0, spread: float = 0.1) -> Any:
+    """The model with noise on every weight, so that no bias is 0 and no gain 1; in evaluation mode."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in model.parameters():
+            size = spread if weight.ndim < 2 else 0.5 * weight.shape[-1] ** -0.5
+            weight.add_(torch.randn(weight.shape, generator=generator) * size)
+    return model.eval()
+
+
+def llama(**options: Any) -> Any:
+    given = {
+        "vocab_size": VOCABULARY, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64, **SPECIAL, **options,
+    }  # fmt: skip
+    return hf.LlamaForCausalLM(hf.LlamaConfig(**given))
+
+
+def gpt2(**options: Any) -> Any:
+    given = {"vocab_size": VOCABULARY, "n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 24, **SPECIAL, **options}
+    return hf.GPT2LMHeadModel(hf.GPT2Config(**given))
+
+
+def mamba(**options: Any) -> Any:
+    given = {
+        "vocab_size": VOCABULARY, "hidden_size": 12, "state_size": 4, "num_hidden_layers": 2, "time_step_rank": 3,
+        **SPECIAL, **options,
+    }  # fmt: skip
+    return hf.MambaForCausalLM(hf.MambaConfig(**given))
+
+
+def mamba2(**options: Any) -> Any:
+    given = {
+        "vocab_size": VOCABULARY, "hidden_size": 16, "state_size": 4, "num_hidden_layers": 2, "head_dim": 8,
+        "num_heads": 4, "n_groups": 2, "chunk_size": 8, **SPECIAL, **options,
+    }  # fmt: skip
+    return hf.Mamba2ForCausalLM(hf.Mamba2Config(**given))
+
+
+def rwkv(**options: Any) -> Any:
+    given = {"vocab_size": VOCABULARY, "hidden_size": 12, "num_hidden_layers": 2, **SPECIAL, **options}
+    return hf.RwkvForCausalLM(hf.RwkvConfig(**given))
+
+
+#: name -> a builder, and whether a batch can be decoded step by step by transformers itself
+CASES: dict[str, Any] = {
+    "llama": llama,
+    "llama, biases, own head size, untied gelu": lambda: llama(
+        attention_bias=True, mlp_bias=True, head_dim=6, hidden_act="gelu", rms_norm_eps=1e-3, rope_theta=500.0
+    ),
+    "llama, tied": lambda: llama(tie_word_embeddings=True),
+    "llama 3's rotary": lambda: llama(
+        rope_parameters={
+            "rope_type": "llama3", "rope_theta": 100.0, "factor": 4.0, "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0, "original_max_position_embeddings": 16,
+        }
+    ),
+    "llama, yarn": lambda: llama(
+        rope_parameters={
+            "rope_type": "yarn", "rope_theta": 100.0, "factor": 4.0, "original_max_position_embeddings": 16,
+        }
+    ),
+    "gpt2": gpt2,
+    "gpt2, other scales and a narrow MLP": lambda: gpt2(
+        scale_attn_by_inverse_layer_idx=True, n_inner=10, activation_function="relu", tie_word_embeddings=False
+    ),
+    "gpt2, unscaled": lambda: gpt2(scale_attn_weights=False),
+    "mamba": mamba,
+    "mamba, other biases and widths": lambda: mamba(
+        use_bias=True, use_conv_bias=False, expand=3, conv_kernel=3, tie_word_embeddings=False, layer_norm_epsilon=1e-3
+    ),
+    "rwkv": rwkv,
+    "rwkv, rescaled": lambda: rwkv(rescale_every=1, intermediate_size=20, tie_word_embeddings=True),
+    "mamba2": mamba2,
+    "mamba2, other biases and limits": lambda: mamba2(
+        use_bias=True, use_conv_bias=False, n_groups=1, time_step_limit=(0.05, 0.6), tie_word_embeddings=True,
+        layer_norm_epsilon=1e-3,
+    ),
+}  # fmt: skip
