@@ -136,7 +136,7 @@ class RoutingTransformer(Mixer):
             state = self._kept(state, memory, document)
         else:
             read = torch.einsum("bhtj,bhjd->bhtd", self._top(query, key, document, mask), value)
-        y = self.out(read.transpose(1, 2).flatten(2))
+        y = self.out(read.transpose(1, 2).flatten(2).to(self.out.weight.dtype))
         if self.local is not None:
             more, local = self.local(x, state.local, mask=mask, reset=reset)
             y, state = y + more, state._replace(local=local)
