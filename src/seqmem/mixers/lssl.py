@@ -173,7 +173,11 @@ class LSSL(Mixer):
             document = None if packing.document is None else packing.document[:, start : start + step]
             y = self._read(part, x0, kernel[:, :size, :size], carried[:, :size], document, current)
             outputs.append(y)
-            x0, current = self._hand_on(part, x0, written, power, real, document, current)
+            if packing.real is None and document is None:  # every row is read to the end of the piece
+                new = torch.einsum("hjn,bjh->bhn", written[:, :size].flip(1), part)
+                x0 = new + torch.einsum("hnm,bhm->bhn", power[:, size], x0)
+            else:
+                x0, current = self._hand_on(part, x0, written, power, real, document, current)
         if packing.last is not None:
             x0 = x0.masked_fill((packing.last > current)[:, None, None], 0)
         return torch.cat(outputs, 1), x0

@@ -45,6 +45,7 @@ MODULES: dict[str, str] = {
     "minrnn": "seqmem.papers.minrnn",
     "retnet": "seqmem.papers.retnet",
     "rnn-of-rnns": "seqmem.papers.rnn_of_rnns",
+    "sparse-rnn": "seqmem.papers.sparse_rnn",
     "unitary-rnn-syntax": "seqmem.papers.unitary_rnn_syntax",
     "wave-rnn": "seqmem.papers.wave_rnn",
     # models

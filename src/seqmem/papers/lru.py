@@ -22,7 +22,8 @@ PAPER = Paper(
     "read by new layers of 256 units whose eigenvalues have moduli from 0.9 to 0.999, with the normalisation and "
     "without. Then networks of two layers (width 64, an MLP after each) learn to say 3 symbols of 8 again after 200 "
     "and after 500 blanks.",
-    baseline="a tanh network after 200 blanks; eigenvalues from the whole disk after 500",
+    baseline="a tanh network after 200 blanks, the better of two learning rates; eigenvalues from the whole disk "
+    "after 500",
     control="the trained network's memory emptied just before the questions: what it then says must be a matter of "
     "chance; and layers whose moduli stay below 0.5 must not grow without the normalisation",
     figures=(
@@ -48,13 +49,13 @@ PAPER = Paper(
     parts=("numbers", "lru", "tanh", "ring", "disk"),
     settings={
         "smoke": {"time": 100, "delay": 6, "long": 12, "steps": 2, "long_steps": 2, "batch": 8},
-        "laptop": {"time": 4000, "delay": 200, "long": 500, "steps": 500, "long_steps": 400, "batch": 32},
+        "laptop": {"time": 4000, "delay": 200, "long": 500, "steps": 300, "long_steps": 240, "batch": 16},
         "full": {"time": 4000, "delay": 200, "long": 500, "steps": 20_000, "long_steps": 20_000, "batch": 32},
     },
     seeds={"smoke": 1, "laptop": 3, "full": 5},
 )
 
-WIDTH, SYMBOLS, VOCABULARY, RATE = 64, 3, 8, 3e-3
+WIDTH, SYMBOLS, VOCABULARY, RATES = 64, 3, 8, (1e-3, 1e-2)
 RING = {"name": "lru", "smallest": 0.9, "largest": 0.999}
 DISK = {"name": "lru", "smallest": 0.0, "largest": 0.999}
 ARMS: dict[str, Any] = {"lru": RING, "tanh": "rnn", "ring": RING, "disk": DISK}
@@ -65,14 +66,10 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
     if part == "numbers":
         return _numbers(settings["time"], seed)
     long = part in ("ring", "disk")
-    return _copying(
-        part,
-        settings["long" if long else "delay"],
-        settings["long_steps" if long else "steps"],
-        settings["batch"],
-        seed,
-        report,
-    )
+    delay, steps = (settings["long"], settings["long_steps"]) if long else (settings["delay"], settings["steps"])
+    rates = RATES if part == "tanh" else RATES[-1:]
+    runs = [_copying(part, delay, steps, settings["batch"], rate, seed, report) for rate in rates]
+    return max(runs, key=lambda run: run["figures"][part])
 
 
 @torch.no_grad()
@@ -102,7 +99,7 @@ def _numbers(time: int, seed: int) -> dict[str, Any]:
     return {"figures": figures, "series": series}
 
 
-def _copying(part: str, delay: int, steps: int, batch: int, seed: int, report: Report) -> dict[str, Any]:
+def _copying(part: str, delay: int, steps: int, batch: int, rate: float, seed: int, report: Report) -> dict[str, Any]:
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     task = DelayedCopying(length=delay + 2 * SYMBOLS, symbols=SYMBOLS, vocabulary=VOCABULARY)
@@ -125,7 +122,7 @@ def _copying(part: str, delay: int, steps: int, batch: int, seed: int, report: R
         wanted = drawn.targets != IGNORE
         return F.cross_entropy(lm.run(drawn.inputs, asked=wanted)[0], drawn.targets[wanted])
 
-    descend(lm, loss_of, steps, RATE)
+    descend(lm, loss_of, steps, rate)
     curve[steps] = score()
     figures = {part: curve[steps]}
     if part == "lru":

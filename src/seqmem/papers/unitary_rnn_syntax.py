@@ -60,7 +60,7 @@ PAPER = Paper(
     exact=("exact",),
     settings={
         "smoke": {"time": 30, "size": 6, "hidden": 8, "steps": 3, "batch": 8, "test": 20},
-        "laptop": {"time": 500, "size": 32, "hidden": 64, "steps": 1500, "batch": 64, "test": 500},
+        "laptop": {"time": 500, "size": 32, "hidden": 64, "steps": 800, "batch": 64, "test": 500},
         "full": {"time": 500, "size": 50, "hidden": 160, "steps": 20_000, "batch": 512, "test": 5000},
     },
     seeds={"smoke": 1, "laptop": 3, "full": 5},

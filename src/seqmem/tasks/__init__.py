@@ -54,6 +54,8 @@ TASKS: dict[str, TaskEntry] = _rows(
      "Can Recurrent Neural Networks Learn Nested Recursion? (2018), LiLT 16"),
     ("cross_serial", "CrossSerial", "a^m b^n c^m d^n: what comes next, once the counts decide it",
      "Assessing the Unitary RNN (2022), arXiv 2208.05719"),
+    ("reber", "Reber", "strings of a small automaton: which symbol closes this one, or is it one at all?",
+     "Implicit Learning of Artificial Grammars (1967); Long Short-Term Memory (1997)"),
 )  # fmt: skip
 
 
