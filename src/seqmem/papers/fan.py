@@ -56,8 +56,8 @@ PAPER = Paper(
     ),
     limits="Functions of one number, and minutes of training; no formulas, time series or language, no KAN, and no "
     "Transformer. Inside the interval it is far more exact than the perceptron. Beyond it no network here goes on with "
-    "the wave: no mean error is below that of a constant, 1, and where FAN's is a small share of the perceptron's, it is "
-    "that the latter's straight lines leave farther. The Fourier features, which are bounded, do no worse than FAN. "
+    "the wave: no mean error is below that of a constant, 1, and where FAN's is a small share of the perceptron's, it "
+    "is that the latter's straight lines leave farther. The Fourier features, which are bounded, do no worse than FAN. "
     "Frequencies of the first layer begin between -1 and 1, which sin(2 pi x) and the corners of x mod 5 exceed, and "
     "nothing in training asks for the one frequency that would go on rather than for a mixture that fits.",
     own_model="fit it to function(name)(places(n, generator)) and test on places(n, generator, inner=1, outer=4)",
