@@ -13,6 +13,7 @@ from seqmem.interp.retrieval import Needle, RetrievalScore, needle_accuracy, ret
 from seqmem.interp.scores import PROBES, HeadScore, score_heads
 from seqmem.interp.sites import Site, sites
 from seqmem.interp.state import patch_state, state_at
+from seqmem.interp.state_growth import StateGrowth, loss_by_position, retention, state_growth
 
 __all__ = [
     "PROBES",
@@ -21,20 +22,24 @@ __all__ = [
     "Needle",
     "RetrievalScore",
     "Site",
+    "StateGrowth",
     "Trace",
     "ablate_heads",
     "attention_of",
     "attribute",
     "head_importance",
     "intervene",
+    "loss_by_position",
     "needle_accuracy",
     "patch_state",
     "record",
     "remove_heads",
+    "retention",
     "retrieval_scores",
     "score_heads",
     "single_ablations",
     "sites",
     "state_at",
+    "state_growth",
     "without_least",
 ]

@@ -38,6 +38,7 @@ MODULES: dict[str, str] = {
     # mixers
     "minrnn": "seqmem.papers.minrnn",
     "retnet": "seqmem.papers.retnet",
+    "state-collapse": "seqmem.papers.state_collapse",
     # models
     "memn2n": "seqmem.papers.memn2n",
     "rmt": "seqmem.papers.rmt",
