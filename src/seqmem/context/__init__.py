@@ -4,6 +4,7 @@ from seqmem.context.attention_sorting import SortedDocuments, Sorting, prompts_o
 from seqmem.context.document_attention import DocumentAttention, document_attention
 from seqmem.context.recurrent_memory import RecurrentMemory, RecurrentMemoryOutput
 from seqmem.context.repeat_prompt import repeat_prompt
+from seqmem.context.state_collapse import forget_threshold, passkey_capacity, without_collapse
 
 __all__ = [
     "DocumentAttention",
@@ -12,8 +13,11 @@ __all__ = [
     "SortedDocuments",
     "Sorting",
     "document_attention",
+    "forget_threshold",
+    "passkey_capacity",
     "prompts_of",
     "repeat_prompt",
     "sort_by_attention",
     "sort_documents",
+    "without_collapse",
 ]

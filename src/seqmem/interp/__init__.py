@@ -14,6 +14,7 @@ from seqmem.interp.retrieval import Needle, RetrievalScore, needle_accuracy, ret
 from seqmem.interp.scores import PROBES, HeadScore, score_heads
 from seqmem.interp.sites import Site, sites
 from seqmem.interp.state import patch_state, state_at
+from seqmem.interp.state_growth import StateGrowth, loss_by_position, retention, state_growth
 from seqmem.interp.waves import wave_share, wave_spectrum, wave_speed
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Needle",
     "RetrievalScore",
     "Site",
+    "StateGrowth",
     "Trace",
     "ablate_heads",
     "attention_of",
@@ -30,15 +32,18 @@ __all__ = [
     "head_importance",
     "intervene",
     "linear_recall",
+    "loss_by_position",
     "needle_accuracy",
     "patch_state",
     "record",
     "remove_heads",
+    "retention",
     "retrieval_scores",
     "score_heads",
     "single_ablations",
     "sites",
     "state_at",
+    "state_growth",
     "wave_share",
     "wave_spectrum",
     "wave_speed",

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seqmem.errors import InputError
 from seqmem.mixers._decoding import decodes, linear
 from seqmem.mixers._matrix_memory import FORMS, explicit_attention, read_heads, write_and_read
 from seqmem.mixers._shared import (
@@ -30,7 +31,8 @@ class GatedDeltaNet(Mixer):
     an output gate: y = W_o (RMSNorm(o) SiLU(W_z x)). At the start exp(A_log) is uniform in [1, 16] and
     softplus(dt_bias) log-uniform between 0.001 and 0.1.
 
-    ``expand_value``: a head's values are round(expand_value * key) wide. It is 1 by default (2 in the paper), so that
+    ``key``: the size of a head's keys, default width / heads. ``norm_eps``: of the RMSNorm. ``expand_value``: a head's
+    values are round(expand_value * key) wide. It is 1 by default (2 in the paper), so that
     all matrix memories of this library hold states of one size at one width.
     State: :class:`seqmem.mixers.delta_net.DeltaNetState`.
 
@@ -46,23 +48,27 @@ class GatedDeltaNet(Mixer):
         width: int,
         *,
         heads: int = 2,
+        key: int | None = None,
         expand_value: float = 1.0,
         conv: int = 4,
         allow_negative_eigenvalues: bool = False,
+        norm_eps: float = 1e-6,
     ) -> None:
         super().__init__(width)
         self.heads = heads
-        self.key = split_heads(width, heads, "GatedDeltaNet")
+        self.key = split_heads(width, heads, "GatedDeltaNet") if key is None else key
+        if self.key < 1:
+            raise InputError(f"GatedDeltaNet: key is {key}, expected at least 1")
         self.value = scaled_width(self.key, expand_value, "GatedDeltaNet", "expand_value")
         self.beta_max = 2.0 if allow_negative_eigenvalues else 1.0
-        values = heads * self.value
-        self.qkv = nn.Linear(width, 2 * width + values, bias=False)
-        self.conv = ShortConv(2 * width + values, conv, bias=False, owner="GatedDeltaNet")
+        keys, values = heads * self.key, heads * self.value
+        self.qkv = nn.Linear(width, 2 * keys + values, bias=False)
+        self.conv = ShortConv(2 * keys + values, conv, bias=False, owner="GatedDeltaNet")
         self.beta_and_step = nn.Linear(width, 2 * heads, bias=False)
         self.A_log = nn.Parameter(torch.empty(heads).uniform_(1, 16).log())
         self.dt_bias = nn.Parameter(inverse_softplus_of_log_uniform(heads, 1e-3, 1e-1))
         self.gate = nn.Linear(width, values, bias=False)
-        self.norm = nn.RMSNorm(self.value, eps=1e-6)
+        self.norm = nn.RMSNorm(self.value, eps=norm_eps)
         self.out = nn.Linear(values, width, bias=False)
 
     def initial_state(self, batch_size: int) -> DeltaNetState:
@@ -115,7 +121,8 @@ class GatedDeltaNet(Mixer):
         convolution.
         """
         qkv, conv = self.conv(self.qkv(x), conv, mask, reset)
-        q, k, v = F.silu(qkv).split([self.width, self.width, self.heads * self.value], -1)
+        keys = self.heads * self.key
+        q, k, v = F.silu(qkv).split([keys, keys, self.heads * self.value], -1)
         q, k, v = (part.unflatten(-1, (self.heads, -1)) for part in (q, k, v))
         return l2_normalise(q) * self.key**-0.5, l2_normalise(k), v, conv
 

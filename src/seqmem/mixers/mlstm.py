@@ -32,8 +32,9 @@ class MLSTM(Mixer):
     sigmoid(W_o x). Everything is stored over exp(m_t), m_t = max(log f_t + m_{t-1}, i~_t), so that no gate overflows.
     Each head's output is brought to mean 0 and variance 1 (learned weights) before the output gate, and projected: the
     layer as in the 7-billion model (xLSTM 7B, 2025, arXiv 2503.13427), without the convolution and the up-projection of
-    the first paper's block. ``gate_cap``: i~ and f~ pass cap * tanh(. / cap); None leaves them. At the start both gates
-    ignore x; the bias of f~ rises from 3 to 6 over the heads, that of i~ is normal with deviation 0.1.
+    the first paper's block. ``gate_cap``: i~ and f~ pass cap * tanh(. / cap); None leaves them. ``norm_eps``: of the
+    norm of each head. At the start both gates ignore x; the bias of f~ rises from 3 to 6 over the heads, that of i~ is
+    normal with deviation 0.1.
 
     form: "parallel" (the whole matrix, quadratic in time), "chunk" (pieces of 64), "recurrent" (the op ``ssd``,
     position by position); "auto" is "recurrent" for one position or on a CPU, else "chunk".
@@ -41,13 +42,13 @@ class MLSTM(Mixer):
 
     forms: ClassVar[tuple[str, ...]] = FORMS
 
-    def __init__(self, width: int, *, heads: int = 2, gate_cap: float | None = 15.0) -> None:
+    def __init__(self, width: int, *, heads: int = 2, gate_cap: float | None = 15.0, norm_eps: float = 1e-6) -> None:
         super().__init__(width)
         self.heads = heads
         self.key = split_heads(width, heads, "MLSTM")
         if gate_cap is not None and not gate_cap > 0:
             raise InputError(f"MLSTM: gate_cap is {gate_cap!r}, expected None or a number above 0")
-        self.gate_cap = gate_cap
+        self.gate_cap, self.norm_eps = gate_cap, norm_eps
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.gates = nn.Linear(width, 2 * heads)  # i~, then f~
         self.out_gate = nn.Linear(width, width, bias=False)
@@ -119,7 +120,7 @@ class MLSTM(Mixer):
 
     def _close(self, x: Tensor, h: Tensor) -> Tensor:
         """The norm, output gate and projection of what was read, h (batch, time, heads, key)."""
-        normalised = F.layer_norm(h, (self.key,), eps=1e-6).flatten(-2) * self.norm_weight
+        normalised = F.layer_norm(h, (self.key,), eps=self.norm_eps).flatten(-2) * self.norm_weight
         return self.out(torch.sigmoid(self.out_gate(x)) * normalised)
 
 

@@ -46,6 +46,7 @@ MODULES: dict[str, str] = {
     "retnet": "seqmem.papers.retnet",
     "rnn-of-rnns": "seqmem.papers.rnn_of_rnns",
     "sparse-rnn": "seqmem.papers.sparse_rnn",
+    "state-collapse": "seqmem.papers.state_collapse",
     "unitary-rnn-syntax": "seqmem.papers.unitary_rnn_syntax",
     "wave-rnn": "seqmem.papers.wave_rnn",
     # models

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 import torch
 import transformers as hf
@@ -55,7 +56,37 @@ def rwkv(**options: Any) -> Any:
     return hf.RwkvForCausalLM(hf.RwkvConfig(**given))
 
 
-#: name -> a builder, and whether a batch can be decoded step by step by transformers itself
+def recurrent_gemma(**options: Any) -> Any:
+    given = {
+        "vocab_size": VOCABULARY, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "lru_width": 16,
+        "attention_window_size": 7, "block_types": ["recurrent", "attention"], **SPECIAL, **options,
+    }  # fmt: skip
+    return hf.RecurrentGemmaForCausalLM(hf.RecurrentGemmaConfig(**given))
+
+
+def qwen3_next(**options: Any) -> Any:
+    given = {
+        "vocab_size": VOCABULARY, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "linear_conv_kernel_dim": 3,
+        "linear_key_head_dim": 4, "linear_value_head_dim": 6, "linear_num_key_heads": 2, "linear_num_value_heads": 4,
+        "num_experts": 0, "layer_types": ["linear_attention", "full_attention", "linear_attention"], **SPECIAL,
+        **options,
+    }  # fmt: skip
+    return hf.Qwen3NextForCausalLM(hf.Qwen3NextConfig(**given))
+
+
+def xlstm(**options: Any) -> Any:
+    given = {
+        "vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 2, "num_heads": 2, "qk_dim_factor": 1.0,
+        "ffn_round_up_to_multiple_of": 8, "autocast_kernel_dtype": "float32", "chunk_size": 8, **SPECIAL, **options,
+    }  # fmt: skip
+    with mock.patch("transformers.utils.is_xlstm_available", return_value=False):  # the package alone would not do
+        from transformers.models.xlstm import modeling_xlstm
+    return modeling_xlstm.xLSTMForCausalLM(hf.xLSTMConfig(**given))
+
+
+#: name -> a builder
 CASES: dict[str, Any] = {
     "llama": llama,
     "llama, biases, own head size, untied gelu": lambda: llama(
@@ -89,4 +120,16 @@ CASES: dict[str, Any] = {
         use_bias=True, use_conv_bias=False, n_groups=1, time_step_limit=(0.05, 0.6), tie_word_embeddings=True,
         layer_norm_epsilon=1e-3,
     ),
+    "recurrent_gemma": recurrent_gemma,
+    "recurrent_gemma, biases and a tight cap": lambda: recurrent_gemma(
+        attention_bias=True, lru_width=16, logits_soft_cap=2.0, conv1d_width=3, rms_norm_eps=1e-3,
+        rope_parameters={"rope_type": "default", "rope_theta": 50.0, "partial_rotary_factor": 0.25},
+    ),
+    "qwen3_next": qwen3_next,
+    "qwen3_next, biases": lambda: qwen3_next(
+        attention_bias=True, tie_word_embeddings=True, rms_norm_eps=1e-3, linear_num_key_heads=4,
+        linear_value_head_dim=4, hidden_act="swish",
+    ),
+    "xlstm": xlstm,
+    "xlstm, tight caps": lambda: xlstm(gate_soft_cap=3.0, output_logit_soft_cap=2.0, norm_eps=1e-3, num_heads=4),
 }  # fmt: skip

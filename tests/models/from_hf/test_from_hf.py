@@ -9,7 +9,19 @@ import transformers as hf
 from seqmem.errors import InputError
 from seqmem.interp import ablate_heads, attention_of, record, score_heads
 from seqmem.models import SequenceLM, load
-from tests.models.from_hf.families import CASES, VOCABULARY, llama, randomised
+from tests.models.from_hf.families import (
+    CASES,
+    VOCABULARY,
+    gpt2,
+    llama,
+    mamba,
+    mamba2,
+    qwen3_next,
+    randomised,
+    recurrent_gemma,
+    rwkv,
+    xlstm,
+)
 
 every_case = pytest.mark.parametrize("case", CASES)
 
@@ -117,6 +129,17 @@ def test_nothing_is_shared_and_the_dtype_is_kept():
     [
         (lambda: llama(hidden_act="mish"), ["'llama'", "hidden_act = 'mish'"]),
         (lambda: llama(rope_parameters={"rope_type": "dynamic", "rope_theta": 9.0, "factor": 2.0}), ["dynamic"]),
+        (lambda: gpt2(add_cross_attention=True), ["'gpt2'", "add_cross_attention", "one text"]),
+        (lambda: mamba(hidden_act="gelu"), ["'mamba'", "hidden_act = 'gelu'"]),
+        (lambda: mamba2(hidden_act="gelu"), ["'mamba2'", "hidden_act = 'gelu'"]),
+        (lambda: rwkv(attention_hidden_size=24), ["'rwkv'", "attention_hidden_size = 24"]),
+        (lambda: recurrent_gemma(hidden_activation="relu"), ["'recurrent_gemma'", "hidden_activation = 'relu'"]),
+        (
+            lambda: qwen3_next(num_experts=2, num_experts_per_tok=1, moe_intermediate_size=8),
+            ["'qwen3_next'", "num_experts = 2", "mlp_only_layers"],
+        ),
+        (lambda: xlstm(qk_dim_factor=0.5), ["'xlstm'", "qk_dim_factor = 0.5"]),
+        (lambda: xlstm(use_bias=True), ["'xlstm'", "use_bias = True"]),
         (lambda: llama().model, ["LlamaModel", "no language-model head"]),
         (lambda: "gpt2", ["given a str", "from_pretrained"]),
         (lambda: SequenceLM.from_hf(llama()), ["already"]),
@@ -144,3 +167,37 @@ def test_a_model_that_is_not_its_config_is_refused():
 
     with pytest.raises(InputError, match="pruned"):
         SequenceLM.from_hf(remove_heads(llama(), {0: [0, 1]}))
+
+
+@torch.no_grad()
+def test_learned_positions_end():
+    ours = SequenceLM.from_hf(randomised(gpt2()))  # 24 positions
+    logits, states = ours.run(draw(time=24))
+    assert logits.isfinite().all()
+    with pytest.raises(InputError, match="position 24, and the model has learned positions 0 to 23"):
+        ours.run(draw(time=1), states)
+
+
+@torch.no_grad()
+def test_rwkv_is_the_same_before_and_after_transformers_rescales_it():
+    original = randomised(rwkv(rescale_every=1))
+    first = SequenceLM.from_hf(original)
+    expected = original(draw(), use_cache=False).logits  # halves weights in place
+    assert original.rwkv.layers_are_rescaled
+    for ours in (first, SequenceLM.from_hf(original)):
+        torch.testing.assert_close(ours(draw()).logits, expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_a_real_one():
+    """SmolLM2, where it is in the cache: the same logits and the same words."""
+    from seqmem.assets import find, is_here, language_model
+
+    if not is_here(find("smollm2")):
+        pytest.skip("smollm2 is not in the cache; `seqmem assets fetch smollm2` gets it")
+    original, tokenizer = language_model("smollm2")
+    ours = SequenceLM.from_hf(original)
+    ids = tokenizer("The old man and the sea were", return_tensors="pt").input_ids
+    torch.testing.assert_close(ours(ids).logits, original(ids).logits, atol=1e-3, rtol=1e-4)
+    given = {"max_new_tokens": 6, "do_sample": False}
+    assert torch.equal(ours.generate(ids, **given), original.generate(ids, **given))

@@ -23,6 +23,9 @@ FAMILIES: dict[str, str] = {
     "mamba": "mamba",
     "mamba2": "mamba",
     "rwkv": "rwkv",
+    "recurrent_gemma": "recurrent_gemma",
+    "qwen3_next": "qwen3_next",
+    "xlstm": "xlstm",
 }
 _FUNCTIONS = {"mamba2": "convert_2"}  # where a file has several; else ``convert``
 
