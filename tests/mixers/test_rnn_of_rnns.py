@@ -121,3 +121,11 @@ def test_networks_of_both_kinds_keep_their_rates_together(generator: torch.Gener
     parts = [assembly(constraint, 1).assembly() for constraint in ("sparse", "svd")]
     whole = assemble(parts, torch.randn(48, 48, generator=generator, dtype=torch.float64))
     assert guaranteed_rate(whole) == pytest.approx(max(map(guaranteed_rate, parts)), abs=1e-9)
+
+
+def test_level_by_level_is_all_at_once(generator: torch.Generator) -> None:
+    a, b, c = (assembly("svd", seed).assembly() for seed in range(3))
+    coupling = torch.randn(72, 72, generator=generator, dtype=torch.float64)
+    nested = assemble([assemble([a, b], coupling[:48, :48]), c], coupling)
+    for of_nested, at_once in zip(nested, assemble([a, b, c], coupling), strict=True):
+        torch.testing.assert_close(of_nested, at_once, rtol=0, atol=1e-12)

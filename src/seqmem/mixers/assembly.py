@@ -29,7 +29,7 @@ class Assembly(NamedTuple):
 def assemble(parts: Sequence[Assembly], coupling: Tensor) -> Assembly:
     """One assembly of several: L = B - M^-1 B^T M joins them, B being what ``coupling`` (units, units) has below the
     parts on the diagonal. If each part contracts, so does the whole, whatever the coupling; and the whole may be a part
-    again.
+    again: joined level by level or all at once, the same L are possible.
 
     Raises InputError unless the coupling has the size of all parts together.
     """

@@ -25,10 +25,10 @@ PAPER = Paper(
         "seqmem.theory.gradient_horizon",
     ),
     setup="Random assemblies of 4 networks of 8 units with a strong feedback, in float64: the largest eigenvalue of "
-    "the symmetric part of M J over random slopes of the rectifier, the rate proved for all slopes, and the same "
-    "for 3 assemblies assembled again. One of them is run from two initial states on one input, and differentiated "
-    "over 200 steps. Then 4 networks of 16 units, fixed and sparse, read digits pixel by pixel; the feedback, the "
-    "input and the output are learned.",
+    "the symmetric part of M J over random slopes of the rectifier, the rate proved for all slopes, and the same for "
+    "3 assemblies assembled again. One of them is run from two initial states on one input, and differentiated over "
+    "200 steps. Then 4 networks of 16 units, fixed and sparse, read digits pixel by pixel; the feedback, the input "
+    "and the output are learned.",
     baseline="the same networks without the feedback, L = 0",
     control="L replaced by an unstructured matrix with the same standard deviation: eigenvalues of J beyond 0, and a "
     "gradient that explodes",
@@ -51,7 +51,8 @@ PAPER = Paper(
         control="worst(unstable) >= 0.99 and worst(gradient_free) > 100",
     ),
     limits="64 units on 1,257 images of 64 pixels; the paper's networks have up to 400 and read 784 pixels or colour "
-    "images. What is proved is proved of dx/dt; the step of Euler's that is run follows it where dt is small.",
+    "images. After 700 steps of training the accuracy was 0.77, with the same difference; 1,800 lead just above 0.8. "
+    "What is proved is proved of dx/dt; the step of Euler's that is run follows it where dt is small.",
     own_model="assemble([Assembly(W_1, L_1, M_1), ...], coupling), guaranteed_rate(assembly)",
     parts=("numeric", "together", "apart"),
     settings={
