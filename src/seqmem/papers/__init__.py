@@ -40,8 +40,11 @@ MODULES: dict[str, str] = {
     "dual-attention": "seqmem.papers.dual_attention",
     "fan": "seqmem.papers.fan",
     "gateloop": "seqmem.papers.gateloop",
+    "lightnet": "seqmem.papers.lightnet",
     "minrnn": "seqmem.papers.minrnn",
+    "relational-memory-core": "seqmem.papers.relational_memory_core",
     "retnet": "seqmem.papers.retnet",
+    "rwkv": "seqmem.papers.rwkv",
     # models
     "memn2n": "seqmem.papers.memn2n",
     "rmt": "seqmem.papers.rmt",
