@@ -36,8 +36,11 @@ MODULES: dict[str, str] = {
     "retrieval-heads": "seqmem.papers.retrieval_heads",
     "sixteen-heads": "seqmem.papers.sixteen_heads",
     # mixers
+    "griffin": "seqmem.papers.griffin",
+    "landmark": "seqmem.papers.landmark",
     "minrnn": "seqmem.papers.minrnn",
     "retnet": "seqmem.papers.retnet",
+    "routing-transformer": "seqmem.papers.routing_transformer",
     # models
     "memn2n": "seqmem.papers.memn2n",
     "rmt": "seqmem.papers.rmt",
