@@ -22,9 +22,10 @@ PAPER = Paper(
     setup="One layer, blocks of 16 tokens and a landmark: what its rows sum to, what landmarks get, how many tokens of "
     "earlier blocks a query reads in a text of 2,048, and one position at a time with room for all blocks against the "
     "whole matrix. Then a network of two layers (width 64, one head, each after a convolution over three "
-    "positions) is trained on texts of 64, then 128, then 256 tokens: eight pairs of key and value stand somewhere in the first half, "
-    "between fillers, and each key is asked somewhere in the second half. Each query and head retrieves one block, "
-    "then two, then four, a quarter of those that there are; at 2,048 tokens, where it is tested, four.",
+    "positions) is trained on texts of 64, then 128, then 256 tokens: eight pairs of key and value stand "
+    "somewhere in the first half, between fillers, and each key is asked somewhere in the second half. Each query "
+    "retrieves one block, then two, then four, a quarter of those that there are; at 2,048 tokens, where it is tested, "
+    "four.",
     baseline="the same network without landmarks, with attention to the last 256 tokens",
     control="the trained network with no block retrieved: it must be at chance, 1 in 16",
     figures=(

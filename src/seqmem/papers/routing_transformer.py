@@ -55,7 +55,7 @@ PAPER = Paper(
     settings={
         "smoke": {"steps": 3, "tokens": 256, "length": 128, "test": 4, "times": (64, 128), "rounds": 2},
         "laptop": {
-            "steps": 500, "tokens": 2048, "length": 512, "test": 64, "times": (512, 1024, 2048, 4096), "rounds": 9,
+            "steps": 400, "tokens": 2048, "length": 512, "test": 64, "times": (512, 1024, 2048, 4096), "rounds": 9,
         },
         "full": {
             "steps": 10_000, "tokens": 32_768, "length": 512, "test": 500, "times": (512, 1024, 2048, 4096, 8192),
