@@ -43,6 +43,8 @@ MODULES: dict[str, str] = {
     "lru": "seqmem.papers.lru",
     "lssl": "seqmem.papers.lssl",
     "lightnet": "seqmem.papers.lightnet",
+    "griffin": "seqmem.papers.griffin",
+    "landmark": "seqmem.papers.landmark",
     "minrnn": "seqmem.papers.minrnn",
     "relational-memory-core": "seqmem.papers.relational_memory_core",
     "retnet": "seqmem.papers.retnet",
@@ -52,6 +54,7 @@ MODULES: dict[str, str] = {
     "unitary-rnn-syntax": "seqmem.papers.unitary_rnn_syntax",
     "wave-rnn": "seqmem.papers.wave_rnn",
     "rwkv": "seqmem.papers.rwkv",
+    "routing-transformer": "seqmem.papers.routing_transformer",
     # models
     "memn2n": "seqmem.papers.memn2n",
     "rmt": "seqmem.papers.rmt",
