@@ -170,8 +170,6 @@ def test_options_of_pretrained_models_keep_the_contract(name, options):
 
 
 def test_without_positions_the_order_of_what_is_read_does_not_matter():
-    from seqmem.mixers.attention import Attention
-
     layer = Attention(8, heads=2, rope_base=None)
     x = torch.randn(1, 6, 8, generator=torch.Generator().manual_seed(0))
     turned = torch.cat([x[:, [3, 1, 4, 0, 2]], x[:, 5:]], 1)
@@ -181,7 +179,6 @@ def test_without_positions_the_order_of_what_is_read_does_not_matter():
 
 def test_frequencies_that_cannot_be_meant_are_named():
     from seqmem.errors import InputError
-    from seqmem.mixers.attention import Attention
 
     with pytest.raises(InputError, match="frequencies has 3 numbers, expected 2"):
         Attention(8, heads=2, frequencies=[1.0, 2.0, 3.0])
