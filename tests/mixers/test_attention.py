@@ -155,3 +155,30 @@ def test_a_reset_frees_what_came_before(generator: torch.Generator) -> None:
     assert state.key.shape == (2, 2, 4, 8)  # the longest current document has 4 tokens
     assert state.valid.tolist() == [[False, False, True, True], [True, True, True, True]]
     assert state.position.tolist() == [2, 4]
+
+
+@pytest.mark.parametrize("options", [
+    {"bias": True, "out_bias": True, "gated": True, "frequencies": [0.3, 0.0], "norm_eps": 1e-3},
+    {"rope_base": None, "qk_norm": False},
+])  # fmt: skip
+@pytest.mark.parametrize("name", ["attention", "local_attention"])
+def test_options_of_pretrained_models_keep_the_contract(name, options):
+    from seqmem.mixers import get_mixer
+    from seqmem.testing import check_mixer
+
+    check_mixer(lambda width: get_mixer(name)(width, heads=4, **options), points=(1, 2, 3, 4, 7, 8))
+
+
+def test_without_positions_the_order_of_what_is_read_does_not_matter():
+    layer = Attention(8, heads=2, rope_base=None)
+    x = torch.randn(1, 6, 8, generator=torch.Generator().manual_seed(0))
+    turned = torch.cat([x[:, [3, 1, 4, 0, 2]], x[:, 5:]], 1)
+    torch.testing.assert_close(layer(x)[0][:, -1], layer(turned)[0][:, -1])
+    assert (Attention(8, heads=2)(x)[0][:, -1] - Attention(8, heads=2)(turned)[0][:, -1]).abs().max() > 1e-4
+
+
+def test_frequencies_that_cannot_be_meant_are_named():
+    from seqmem.errors import InputError
+
+    with pytest.raises(InputError, match="frequencies has 3 numbers, expected 2"):
+        Attention(8, heads=2, frequencies=[1.0, 2.0, 3.0])

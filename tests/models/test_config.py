@@ -49,6 +49,11 @@ def test_default_mlp_width_is_eight_thirds_to_a_multiple_of_eight(width, hidden)
     [
         ({"vocab_size": 0}, ["vocab_size is 0", "at least 1"]),
         ({"vocab_size": 2.5}, ["2.5"]),
+        ({"norm": "batch"}, ["norm is 'batch'", "rms, layer"]),
+        ({"mlp_activation": "mish"}, ["'mish'", "silu"]),
+        ({"norm_eps": [1e-5]}, ["norm_eps has 1 numbers", "4"]),
+        ({"positions": -1}, ["positions is -1"]),
+        ({"logit_softcap": 0}, ["logit_softcap is 0"]),
         ({"width": True}, ["width is True"]),
         ({"layers": []}, ["layers is []"]),
         ({"layers": "mamba"}, ["expected a list"]),

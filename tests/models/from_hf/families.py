@@ -30,6 +30,15 @@ def llama(**options: Any) -> Any:
     return hf.LlamaForCausalLM(hf.LlamaConfig(**given))
 
 
+def kin(name: str, **options: Any) -> Any:
+    """Mistral, Qwen2 or Qwen3 with a window of 5."""
+    given = {
+        "vocab_size": VOCABULARY, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "sliding_window": 5, **SPECIAL, **options,
+    }  # fmt: skip
+    return getattr(hf, f"{name}ForCausalLM")(getattr(hf, f"{name}Config")(**given))
+
+
 def gpt2(**options: Any) -> Any:
     given = {"vocab_size": VOCABULARY, "n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 24, **SPECIAL, **options}
     return hf.GPT2LMHeadModel(hf.GPT2Config(**given))
@@ -104,6 +113,9 @@ CASES: dict[str, Any] = {
             "rope_type": "yarn", "rope_theta": 100.0, "factor": 4.0, "original_max_position_embeddings": 16,
         }
     ),
+    "mistral": lambda: kin("Mistral"),
+    "qwen2, one layer with a window": lambda: kin("Qwen2", use_sliding_window=True, max_window_layers=1),
+    "qwen3": lambda: kin("Qwen3", head_dim=6, attention_bias=True, rms_norm_eps=1e-3),
     "gpt2": gpt2,
     "gpt2, other scales and a narrow MLP": lambda: gpt2(
         scale_attn_by_inverse_layer_idx=True, n_inner=10, activation_function="relu", tie_word_embeddings=False

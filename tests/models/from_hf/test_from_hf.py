@@ -8,7 +8,7 @@ import transformers as hf
 
 from seqmem.errors import InputError
 from seqmem.interp import ablate_heads, attention_of, record, score_heads
-from seqmem.models import SequenceLM, load
+from seqmem.models import SequenceLM, load, parameter_count
 from tests.models.from_hf.families import (
     CASES,
     VOCABULARY,
@@ -66,6 +66,7 @@ def test_single_steps_and_pieces_are_the_whole(case):
 @torch.no_grad()
 def test_it_is_saved_and_loaded(case, tmp_path):
     _, ours = pair(case)
+    assert parameter_count(ours.config) == sum(p.numel() for p in ours.parameters())
     ours.save_pretrained(tmp_path)
     ids = draw()
     expected = ours.run(ids)[0]

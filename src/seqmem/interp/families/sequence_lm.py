@@ -18,6 +18,7 @@ HEADED = (
     "DeltaNet",
     "GatedDeltaNet",
     "Mamba2",
+    "ForgetfulMamba2",
     "MLSTM",
     "PrefixLinearAttention",
 )

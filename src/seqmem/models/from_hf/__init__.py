@@ -19,6 +19,9 @@ from seqmem.models.language_model import SequenceLM, build
 #: transformers' model_type -> file of this folder
 FAMILIES: dict[str, str] = {
     "llama": "llama",
+    "mistral": "llama",
+    "qwen2": "llama",
+    "qwen3": "llama",
     "gpt2": "gpt2",
     "mamba": "mamba",
     "mamba2": "mamba",
