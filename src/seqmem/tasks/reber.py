@@ -132,12 +132,12 @@ def follows(strings: Tensor, *, embedded: bool = True) -> Tensor:
         fine = (strings[:, 0] == B) & around & (strings[:, -2] == strings[:, 1]) & (strings[:, -1] == E)
         strings = strings[:, 2:-2]
     table = torch.full((DEAD + 1, len(SYMBOLS)), DEAD)
-    for state, arcs in enumerate(GRAMMAR):
+    for before, arcs in enumerate(GRAMMAR):
         for symbol, after in arcs:
-            table[state, symbol] = after
+            table[before, symbol] = after
     state = torch.zeros(len(strings), dtype=torch.int64)
-    for symbol in strings.unbind(1):
-        state = table[state, symbol]
+    for symbols in strings.unbind(1):
+        state = table[state, symbols]
     return fine & (state == END)
 
 
