@@ -23,6 +23,8 @@ GOLDEN = {  # of 12 examples at the training length, seed 0; published results a
     "copying": "2a619e0afdaf0809",
     "selective_copying": "0799b9cd399bb871",
     "parity": "26309d9e9774bf9a",
+    "noisy_recall": "ad7038af2bc59dfe",
+    "memorization": "c7fc715b4309e07a",
     "chomsky": "e5191015716d6a49",
     "memory_horizon": "cc2e6cfbebefd4fb",
     "set_intersection": "335dbbef89fdf8ad",

@@ -23,6 +23,13 @@ def integer(task: str, option: str, value: Any, *, at_least: int) -> int:
     return value
 
 
+def even(task: str, option: str, value: Any) -> int:
+    """``value`` if it is an even int of at least 2."""
+    if integer(task, option, value, at_least=1) % 2:
+        raise InputError(f"task '{task}': {option}={value} is odd, expected an even number")
+    return int(value)
+
+
 def integers(task: str, option: str, value: Any, *, at_least: int) -> tuple[int, ...]:
     """A tuple of distinct ints from one int, a list or a tuple."""
     values = value if isinstance(value, list | tuple) else (value,)
