@@ -1,0 +1,36 @@
+"""Networks that papers set up for their comparisons."""
+
+from __future__ import annotations
+
+import torch
+
+from seqmem.models import parameter_count
+from seqmem.papers import lightnet, relational_memory_core, rwkv
+
+
+def test_byte_models_beside_rwkv_have_its_number_of_weights() -> None:
+    counts = [parameter_count(rwkv.config(arm, 64, 32)) for arm in rwkv.ARMS]
+    assert max(counts) / min(counts) < 1.02
+    kinds = [(layer["name"], layer["layer"], layer["depth"]) for layer in rwkv.rwkv_layers(2)]
+    assert kinds == [("rwkv4", 0, 2), ("rwkv_channel_mix", 0, 2), ("rwkv4", 1, 2), ("rwkv_channel_mix", 1, 2)]
+
+
+def test_the_lstm_beside_the_relational_memory_has_its_number_of_weights() -> None:
+    sizes = [
+        relational_memory_core._size(make())
+        for make in (relational_memory_core._relational, relational_memory_core._lstm)
+    ]
+    assert max(sizes) / min(sizes) < 1.05
+
+
+@torch.no_grad()
+def test_four_directions_have_none(generator: torch.Generator) -> None:
+    """A grid that is turned over or reflected gives the output turned over or reflected."""
+    layer = lightnet.FourDirections(8).double()
+    x = torch.randn(2, 5, 5, 8, generator=generator, dtype=torch.float64)
+    y = layer(x)
+    torch.testing.assert_close(layer(x.transpose(1, 2)), y.transpose(1, 2))
+    torch.testing.assert_close(layer(x.flip(1, 2)), y.flip(1, 2))
+    later = x.clone()
+    later[:, -1, -1] += 1  # the last is seen by the first
+    assert float((layer(later) - y)[:, 0, 0].abs().max()) > 1e-6
