@@ -73,7 +73,7 @@ PAPER = Paper(
     parts=("stream", "text"),
     settings={
         "smoke": {"steps": 1, "text_steps": 1, "tokens": 512, "texts": 1, "far": 512},
-        "laptop": {"steps": 1000, "text_steps": 300, "tokens": 1024, "texts": 4, "far": 8192},
+        "laptop": {"steps": 1000, "text_steps": 300, "tokens": 512, "texts": 4, "far": 8192},
         "full": {"steps": 20000, "text_steps": 20000, "tokens": 4096, "texts": 16, "far": 32768},
     },
     seeds={"smoke": 1, "laptop": 3, "full": 5},

@@ -168,6 +168,15 @@ def test_a_model_that_is_not_its_config_is_refused():
 
     with pytest.raises(InputError, match="pruned"):
         SequenceLM.from_hf(remove_heads(llama(), {0: [0, 1]}))
+    wrapped = torch.nn.Module()
+    wrapped.model, wrapped.lm_head = llama(), torch.nn.Linear(1, 1)  # as adapters wrap a model
+    wrapped.config = wrapped.model.config
+    with pytest.raises(InputError, match=r"'llama'.*rotary_emb.*merged"):
+        SequenceLM.from_hf(wrapped)
+    whole = llama()
+    whole.model.layers[0].mlp.down_proj.weight = torch.nn.Parameter(torch.zeros(16, 24).char(), requires_grad=False)
+    with pytest.raises(InputError, match="int8; give the model before quantisation"):
+        SequenceLM.from_hf(whole)
 
 
 @torch.no_grad()

@@ -57,7 +57,13 @@ def convert(model: Any) -> SequenceLM:
     if getattr(model, "lm_head", getattr(model, "head", None)) is None:
         raise InputError(f"{name} ('{kind}') has no language-model head; give the causal language model around it")
     file = importlib.import_module(f"seqmem.models.from_hf.{FAMILIES[kind]}")
-    found = getattr(file, _FUNCTIONS.get(kind, "convert"))(model)
+    try:
+        found = getattr(file, _FUNCTIONS.get(kind, "convert"))(model)
+    except AttributeError as error:
+        raise InputError(
+            f"{name} ('{kind}') is not built as transformers builds it ({error}); give the plain model, with adapters "
+            "merged into it (merge_and_unload)"
+        ) from error
 
     lm: Any = build(SequenceConfig(**found.options, **tokens(model.config, found.options["vocab_size"])))
     expected = lm.state_dict()
@@ -86,6 +92,9 @@ def tokens(config: Any, vocab_size: int) -> dict[str, Any]:
 
 def _compare(weights: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], kind: str) -> None:
     """InputError for the first weight that is missing, left over or of another shape: the model was changed."""
+    for key, value in weights.items():
+        if not value.is_floating_point():
+            raise InputError(f"'{kind}': {key} is {value.dtype}; give the model before quantisation")
     for key in (*expected, *weights):
         have, want = (None if key not in w else tuple(w[key].shape) for w in (weights, expected))
         if have != want:
