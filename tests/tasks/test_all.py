@@ -25,6 +25,7 @@ GOLDEN = {  # of 12 examples at the training length, seed 0; published results a
     "parity": "26309d9e9774bf9a",
     "noisy_recall": "ad7038af2bc59dfe",
     "memorization": "c7fc715b4309e07a",
+    "scratchpad_parity": "785e34f14d4d99d9",
     "chomsky": "e5191015716d6a49",
     "memory_horizon": "cc2e6cfbebefd4fb",
     "set_intersection": "335dbbef89fdf8ad",

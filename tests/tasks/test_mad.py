@@ -61,7 +61,7 @@ def test_facts_stay(generator: torch.Generator) -> None:
 
 
 def test_bad_options_say_so() -> None:
-    with pytest.raises(InputError, match="length=16 with noise=0.2 has 6 pairs, expected more than the 8 keys"):
+    with pytest.raises(InputError, match=r"length=16 with noise=0\.2 has 6 pairs, expected more than the 8 keys"):
         NoisyRecall(length=16)
     with pytest.raises(InputError, match="noise=1, expected a number from 0 to below 1"):
         NoisyRecall(noise=1)

@@ -65,6 +65,7 @@ MODULES: dict[str, str] = {
     "chomsky-hierarchy": "seqmem.papers.chomsky_hierarchy",
     "mbml-piecewise": "seqmem.papers.mbml_piecewise",
     "path-star": "seqmem.papers.path_star",
+    "random-access-context": "seqmem.papers.random_access_context",
     # theory
     "assoc-memory-scaling": "seqmem.papers.assoc_memory_scaling",
     "lag-system": "seqmem.papers.lag_system",

@@ -38,6 +38,8 @@ TASKS: dict[str, TaskEntry] = _rows(
      "Mechanistic Design (2024), arXiv 2403.17844"),
     ("memorization", "Memorization", "facts that are the same in every example, held by the weights",
      "Mechanistic Design (2024), arXiv 2403.17844"),
+    ("scratchpad_parity", "ScratchpadParity", "running parities written down: behind the bits, between them, or marked",
+     "Your Context Is Not an Array (2024), arXiv 2408.05506"),
     ("chomsky", "Chomsky", "fifteen tasks on strings, from even pairs to square roots, by the machine they ask for",
      "Neural Networks and the Chomsky Hierarchy (2022), arXiv 2207.02098"),
     ("memory_horizon", "MemoryHorizon", "the sum of the numbers read since the last reset",
