@@ -26,8 +26,8 @@ PAPER = Paper(
     "members of a cluster. Networks of two layers (width 64, two heads, each layer after a convolution over three "
     "positions that begins as the mean of two) are trained on recall of 8 pairs, asked anywhere in a text of 256, at "
     "last of 512 tokens: one local head and one that routes to 16 clusters, each of which sees 32 positions, the "
-    "latest members of the nearest cluster. Last, the processor time of a forward pass is fitted over texts of 512 to 4,096 "
-    "tokens, with the square root of the length as the number of clusters.",
+    "latest members of the nearest cluster. Last, the processor time of a forward pass is fitted over texts of 512 to "
+    "4,096 tokens, with the square root of the length as the number of clusters.",
     baseline="two local heads that see as many positions; softmax attention for the time",
     control="the trained network without what its routing heads read must be no better than local heads, and the top "
     "selection, which is known to leak, must be found to do so",
