@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from seqmem.mixers.attention import Attention
 from seqmem.mixers.routing_transformer import RoutingTransformer
 from seqmem.models import SequenceConfig, SequenceLM
+from seqmem.papers._recall import look_back_evenly
 from seqmem.papers._text import descend
 from seqmem.papers.paper import Figure, Paper, Report, Rule
 from seqmem.tasks.base import IGNORE
@@ -88,7 +89,7 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
     torch.manual_seed(seed)
     lm = SequenceLM(SequenceConfig(task.vocab_size, WIDTH, layers=[LAYERS[part]] * 2, short_conv=3))
     for block in lm.layers:
-        _look_back_evenly(block.conv)
+        look_back_evenly(block.conv)
     generator, steps = torch.Generator().manual_seed(seed), settings["steps"]
 
     def loss_of(step: int) -> Tensor:
@@ -118,15 +119,6 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
 def text_length(done: float, length: int) -> int:
     """Of the training texts: half of ``length``, in the last third all."""
     return length // 2 if done < 0.67 else length
-
-
-@torch.no_grad()
-def _look_back_evenly(conv: Any) -> None:
-    """A convolution that begins as the mean of the present position and the one before: what follows a token is like
-    the token, so that the two fall into one cluster more often than by chance, before anything is learned.
-    """
-    conv.weight.zero_()
-    conv.weight[:, -2:] = 0.5
 
 
 @torch.no_grad()
