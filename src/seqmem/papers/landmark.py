@@ -56,7 +56,7 @@ PAPER = Paper(
     parts=("exact", "landmark", "window"),
     settings={
         "smoke": {"steps": 3, "tokens": 256, "length": 128, "long": 256, "test": 2},
-        "laptop": {"steps": 700, "tokens": 1024, "length": 256, "long": 2048, "test": 12},
+        "laptop": {"steps": 500, "tokens": 1024, "length": 256, "long": 2048, "test": 12},
         "full": {"steps": 10_000, "tokens": 16_384, "length": 256, "long": 16_384, "test": 200},
     },
     seeds={"smoke": 1, "laptop": 3, "full": 5},
