@@ -51,12 +51,11 @@ class LightNetGrid(nn.Module):
         self.gate = nn.Sequential(nn.Linear(width, rank, bias=False), nn.Linear(rank, width))
         self.norm = nn.RMSNorm(width, eps=1e-5)
         self.out = nn.Linear(width, width, bias=False)
+        self.theta: nn.Parameter | None = None
         if lrpe:
             frequency = torch.tensor(half_frequencies(self.key, 100.0))
             own = torch.arange(self.key // 2) % axes == torch.arange(axes)[:, None]  # (axes, key / 2)
             self.theta = nn.Parameter((own * frequency)[:, None].repeat(1, heads, 1))  # (axes, heads, key / 2)
-        else:
-            self.theta = None
 
     def forward(self, x: Tensor) -> Tensor:
         """y, of the shape of x (batch, n_1, ..., n_axes, width)."""

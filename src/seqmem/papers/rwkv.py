@@ -130,12 +130,11 @@ def _recall(settings: dict[str, Any], seed: int, report: Report) -> dict[str, fl
     """RWKV sees the position before by itself; attention is given a convolution over two positions for it."""
     task = get_task("mqar", pairs=8, length=32, filler="blank")
     steps, test, figures = settings["recall_steps"], unseen(task, 10 * settings["test"], seed), {}
-    for n, (name, layers, options) in enumerate(
-        (
-            ("recall", rwkv_layers(BLOCKS), {"mlp_width": 0, "short_conv": 0}),
-            ("recall_attention", ["attention"] * BLOCKS, {"short_conv": 2}),
-        )
-    ):
+    networks: list[tuple[str, list[Any], dict[str, int]]] = [
+        ("recall", rwkv_layers(BLOCKS), {"mlp_width": 0, "short_conv": 0}),
+        ("recall_attention", ["attention"] * BLOCKS, {"short_conv": 2}),
+    ]
+    for n, (name, layers, options) in enumerate(networks):
 
         def tell(step: int, n: int = n) -> None:
             report((n + step / steps) / 2, "recall")
