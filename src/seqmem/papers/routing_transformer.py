@@ -57,12 +57,12 @@ PAPER = Paper(
     own_model="seqmem compare --mixers routing_transformer,local_attention,my_layer:MyLayer",
     parts=("exact", "routing", "local", "time"),
     settings={
-        "smoke": {"steps": 3, "tokens": 256, "length": 128, "test": 4, "times": (64, 128), "rounds": 2},
+        "smoke": {"steps": 3, "tokens": 256, "length": 128, "test": 4, "times": [64, 128], "rounds": 2},
         "laptop": {
-            "steps": 400, "tokens": 2048, "length": 512, "test": 64, "times": (512, 1024, 2048, 4096), "rounds": 9,
+            "steps": 400, "tokens": 2048, "length": 512, "test": 64, "times": [512, 1024, 2048, 4096], "rounds": 9,
         },
         "full": {
-            "steps": 10_000, "tokens": 32_768, "length": 512, "test": 500, "times": (512, 1024, 2048, 4096, 8192),
+            "steps": 10_000, "tokens": 32_768, "length": 512, "test": 500, "times": [512, 1024, 2048, 4096, 8192],
             "rounds": 30,
         },
     },
