@@ -56,9 +56,12 @@ PAPER = Paper(
         "and gru_dense > 0.9",
         control="max(best(lstm_empty), best(gru_empty)) <= 0.6 and max(best(tanh_empty), best(relu_empty)) <= 0.6",
     ),
-    limits="Magnitude pruning of the recurrent weights of one dense layer; of the random graphs, which the layer has "
-    "too, neither the table of their properties nor its correlation with accuracy is here. Wrong strings differ in "
-    "one symbol.",
+    limits="The time to regain grows with the share taken, as claimed (rank correlation 0.94); half of the recurrent "
+    "weights are missed by neither gated cell two epochs on, but 70 % cost the LSTM 0.04 and the GRU 0.05, and the "
+    "threshold is 0.02: they need three epochs and more, of 80 updates at a third of the first rate. Only ReLU "
+    "networks are back after half an epoch. Other rates were not tried, and the wrong strings, one symbol off, are "
+    "harder than random ones. The random graphs, which the layer has too, are left out: no table of their properties, "
+    "no correlation with accuracy.",
     own_model='prune_smallest({n: p for n, p in model.named_parameters() if "weight_hh" in n}, 0.7)',
     parts=CELLS,
     settings={
