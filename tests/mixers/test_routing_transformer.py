@@ -109,7 +109,7 @@ def test_top_leaks_by_membership_alone(generator: torch.Generator) -> None:
     "options", [{"shared": False, "local_heads": 0}, {"clusters": 3, "window": 5, "heads": 1, "local_heads": 1}]
 )
 def test_the_contract_with_other_options(options: dict[str, Any]) -> None:
-    check_mixer(functools.partial(RoutingTransformer, **options), width=8, points=(1, 2, 4, 5, 8))
+    check_mixer(functools.partial(RoutingTransformer, **options), width=8, points=(1, 4))
 
 
 def test_the_state_is_what_each_cluster_read_last(generator: torch.Generator) -> None:

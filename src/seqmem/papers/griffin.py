@@ -72,7 +72,7 @@ def transformer_config(like: SequenceConfig) -> SequenceConfig:
     def config(mlp_width: int) -> SequenceConfig:
         return SequenceConfig(
             like.vocab_size, like.width, layers=[attention] * len(like.layers), mlp_width=mlp_width, mlp="geglu",
-            scale_embeddings=True,
+            embedding_scale=like.embedding_scale,
         )  # fmt: skip
 
     per_unit = parameter_count(config(2)) - parameter_count(config(1))
