@@ -71,7 +71,7 @@ def transformer_config(like: SequenceConfig) -> SequenceConfig:
 
     def config(mlp_width: int) -> SequenceConfig:
         return SequenceConfig(
-            like.vocab_size, like.width, layers=[attention] * len(like.layers), mlp_width=mlp_width, mlp="geglu",
+            like.vocab_size, like.width, layers=[attention] * len(like.layers), mlp_width=mlp_width, mlp=like.mlp, mlp_activation=like.mlp_activation,
             embedding_scale=like.embedding_scale,
         )  # fmt: skip
 
