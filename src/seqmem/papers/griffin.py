@@ -71,9 +71,14 @@ def transformer_config(like: SequenceConfig) -> SequenceConfig:
 
     def config(mlp_width: int) -> SequenceConfig:
         return SequenceConfig(
-            like.vocab_size, like.width, layers=[attention] * len(like.layers), mlp_width=mlp_width, mlp="geglu",
+            like.vocab_size,
+            like.width,
+            layers=[attention] * len(like.layers),
+            mlp_width=mlp_width,
+            mlp=like.mlp,
+            mlp_activation=like.mlp_activation,
             embedding_scale=like.embedding_scale,
-        )  # fmt: skip
+        )
 
     per_unit = parameter_count(config(2)) - parameter_count(config(1))
     return config(1 + round((parameter_count(like) - parameter_count(config(1))) / per_unit))
