@@ -91,6 +91,10 @@ def test_sparsemax_is_the_nearest_point(generator: torch.Generator) -> None:
     found = sparsemax(scores)
     torch.testing.assert_close(found, (scores - tau[:, None]).clamp_min(0))
     assert (found == 0).any()
+    loud = sparsemax(1000 * torch.randn(200, 40, generator=generator))
+    assert (loud.sum(-1) - 1).abs().max() < 1e-6
+    close = sparsemax(1000 + 0.1 * torch.randn(200, 40, generator=generator))
+    assert (close.sum(-1) - 1).abs().max() < 1e-6
     torch.testing.assert_close(logistic(torch.tensor([0.0, math.log(3)])), torch.tensor([0.5, 0.75]))
 
 

@@ -167,8 +167,10 @@ def sparsemax(scores: Tensor) -> Tensor:
     """The point of the simplex that is nearest to the scores, max(s_i - tau, 0): exact zeros, and a sum of 1.
 
     From Softmax to Sparsemax (2016), arXiv 1602.02068. The largest k scores are kept, k the last at which
-    1 + k s_(k) > s_(1) + ... + s_(k), and tau = (their sum - 1) / k.
+    1 + k s_(k) > s_(1) + ... + s_(k), and tau = (their sum - 1) / k. Scores count from the largest down, and those more
+    than 1 below it, which have no weight, as if they were 1 below: sums stay small, and what is lost in rounding too.
     """
+    scores = (scores - scores.amax(-1, keepdim=True)).clamp_min(-1)
     ordered = scores.sort(-1, descending=True).values
     total = ordered.cumsum(-1)
     count = torch.arange(1, scores.shape[-1] + 1, device=scores.device, dtype=scores.dtype)
