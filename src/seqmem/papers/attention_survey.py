@@ -61,10 +61,11 @@ PAPER = Paper(
         control="soft_shuffled <= mean_of_all + 0.05 and sparse_shuffled <= mean_of_all + 0.05",
     ),
     limits="Not all scores get there: cosines lie between -1 and 1, too close for a softmax over ten keys to single "
-    "one out, and a score that sees the key alone cannot follow a query and does no better than the plain mean; the "
-    "tables say which. One task of one length, in which a query need only count; letters, not words. Hard attention and local "
-    "windows are in the library and not in this experiment. A weight is what is read of a position, not why: outputs "
-    "of an encoder carry other positions too, and different weights can give the same answer.",
+    "one out, and a score that sees the key alone cannot follow a query and does no better than the plain "
+    "mean; the tables say which. One task of one length, in which a query need only count; letters, not "
+    "words. Hard attention and local windows are in the library and not in this experiment. A weight is what "
+    "is read of a position, not why: outputs of an encoder carry other positions too, and different weights "
+    "can give the same answer.",
     own_model="Alignment(width, score, distribution)(queries, keys).weights in any model of your own",
     settings={
         "smoke": {"steps": 2, "tests": 8},
