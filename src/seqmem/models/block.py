@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from typing import Any, NamedTuple
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -20,24 +19,17 @@ from seqmem.models.fan import FANMLP
 from seqmem.models.feed_forward import FeedForward
 
 
-class SwiGLU(nn.Module):
+class SwiGLU(FeedForward):
     """``down(silu(gate(x)) * up(x))``. GLU Variants Improve Transformer (2020), arXiv 2002.05202.
 
     depth: layers of the stack; the output begins smaller by ``sqrt(2 depth)``, so that the stream does not grow with
     depth.
     """
 
-    def __init__(self, width: int, hidden: int, depth: int = 1) -> None:
-        super().__init__()
-        self.gate = nn.Linear(width, hidden, bias=False)
-        self.up = nn.Linear(width, hidden, bias=False)
-        self.down = nn.Linear(hidden, width, bias=False)
-        nn.init.normal_(self.gate.weight, std=width**-0.5)
-        nn.init.normal_(self.up.weight, std=width**-0.5)
-        nn.init.normal_(self.down.weight, std=(2 * depth * hidden) ** -0.5)
+    gate: nn.Linear
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down(F.silu(self.gate(x)) * self.up(x))
+    def __init__(self, width: int, hidden: int, depth: int = 1) -> None:
+        super().__init__(width, hidden, depth, "silu", gated=True, bias=False)
 
     def step(self, x: Tensor) -> Tensor:
         """The same for one token without gradients, x (batch, width); see :mod:`seqmem.mixers._decoding`."""

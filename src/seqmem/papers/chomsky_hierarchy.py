@@ -71,7 +71,7 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
     kind, name = PARTS[part]
     steps = settings["steps"]
     longest = max(settings["short"])
-    task = Chomsky(kind, length=_steps(kind, longest), test_lengths=())
+    task = Chomsky(kind, length=Chomsky(kind).steps_of(longest))
     lm = learner(
         lambda generator: task.sample(BATCH, task.length, generator),
         task.vocab_size,
@@ -85,7 +85,7 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
     )
     generator = torch.Generator().manual_seed(10_000 + seed)
     tests = {
-        size: task.sample(TESTS, _steps(kind, size), generator, split="test")
+        size: task.sample(TESTS, task.steps_of(size), generator, split="test")
         for size in (*settings["short"], *settings["long"])
     }
     right = {size: accuracy(lm, batch) for size, batch in tests.items()}
@@ -96,11 +96,6 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
         figures[f"{part}_exchanged"] = sum(exchanged) / len(exchanged)
     series = {f"accuracy against length, {kind.replace('_', ' ')}: {name}": _line(right)}
     return {"figures": figures, "series": series}
-
-
-def _steps(kind: str, size: int) -> int:
-    """Time steps of a string of ``size`` symbols with its answer."""
-    return size + {"reverse_string": size, "duplicate_string": 2 * size}.get(kind, 1)
 
 
 def _exchanged(batch: Batch) -> Batch:

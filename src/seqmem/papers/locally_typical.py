@@ -75,6 +75,14 @@ PAPER = Paper(
 
 PROMPT = 64  # bytes
 BEGINNING = 16  # tokens, of the pretrained model
+DECODERS: dict[str, Callable[..., Tensor] | None] = {
+    "greedy": None,
+    "typical 0.9": LocallyTypical(0.9),
+    "nucleus 0.9": TopPLogitsWarper(0.9),
+    "ancestral": LocallyTypical(1.0),
+    "typical 0.5": LocallyTypical(0.5),
+    "nucleus 0.5": TopPLogitsWarper(0.5),
+}
 
 
 def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, report: Report) -> dict[str, Any]:
@@ -91,16 +99,8 @@ def _trained(settings: dict[str, Any], seed: int, report: Report) -> dict[str, A
     generator = torch.Generator().manual_seed(seed)
     human = Bytes().sample(settings["texts"], PROMPT + length, generator, split="test").inputs
     prompts = human[:, :PROMPT]
-    decoders: dict[str, Callable[..., Tensor] | None] = {
-        "greedy": None,
-        "typical 0.9": LocallyTypical(0.9),
-        "nucleus 0.9": TopPLogitsWarper(0.9),
-        "ancestral": LocallyTypical(1.0),
-        "typical 0.5": LocallyTypical(0.5),
-        "nucleus 0.5": TopPLogitsWarper(0.5),
-    }
     texts = {"human": human}
-    for n, (name, processor) in enumerate(decoders.items()):
+    for n, (name, processor) in enumerate(DECODERS.items()):
         report(0.7 + 0.05 * n, name)
         torch.manual_seed(seed)
         options = {"do_sample": True, "top_k": 0} if processor is not None else {"do_sample": False}
@@ -132,13 +132,7 @@ def _pretrained(settings: dict[str, Any], seed: int, model: str | None, report: 
     ids = torch.tensor(tokenizer(novel, add_special_tokens=False)["input_ids"])
     windows = ids.unfold(0, BEGINNING + length, BEGINNING)
     human = windows[torch.randperm(len(windows), generator=generator)[:rows]]
-    decoders: dict[str, Callable[..., Tensor] | None] = {
-        "greedy": None,
-        "typical 0.9": LocallyTypical(0.9),
-        "nucleus 0.9": TopPLogitsWarper(0.9),
-        "typical 0.5": LocallyTypical(0.5),
-        "nucleus 0.5": TopPLogitsWarper(0.5),
-    }
+    decoders = {name: processor for name, processor in DECODERS.items() if name != "ancestral"}
     gap, repeated = {}, {}
     for n, (name, processor) in enumerate(decoders.items()):
         report(n / len(decoders), name)

@@ -23,10 +23,10 @@ def integer(task: str, option: str, value: Any, *, at_least: int) -> int:
     return value
 
 
-def even(task: str, option: str, value: Any) -> int:
-    """``value`` if it is an even int of at least 2."""
+def even(task: str, option: str, value: Any, why: str) -> int:
+    """``value`` if it is an even int of at least 2; ``why`` it must be."""
     if integer(task, option, value, at_least=1) % 2:
-        raise InputError(f"task '{task}': {option}={value} is odd, expected an even number")
+        raise InputError(f"task '{task}': {option}={value} is odd, expected an even number ({why})")
     return int(value)
 
 

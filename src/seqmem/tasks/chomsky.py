@@ -75,13 +75,16 @@ class Chomsky(Task):
         """1 / the number of possible symbols; end tokens, which a blind guess gets wrong, not counted."""
         return self._kind.chance
 
+    def steps_of(self, size: int) -> int:
+        """Time steps of a string of ``size`` symbols with its longest answer."""
+        return size + self._kind.answer(size)
+
     def _longest(self, length: int) -> int:
         """Of the strings that fit, with their answers, into so many steps."""
         if (longest := self._kind.longest(length)) is None:
-            least = self._kind.least
             raise InputError(
                 f"task 'chomsky': length={length} is too short for {self.kind}, expected at least "
-                f"{least + self._kind.answer(least)}"
+                f"{self.steps_of(self._kind.least)}"
             )
         return longest
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import torch
 
-from seqmem.errors import InputError
 from seqmem.tasks import _check
 from seqmem.tasks.base import IGNORE, Batch, Split, Task
 
@@ -38,7 +37,7 @@ class Copying(Task):
         _check.integer("copying", "vocabulary", self.vocabulary, at_least=2)
         object.__setattr__(self, "test_lengths", _check.lengths_to_test("copying", self.test_lengths, length))
         for one in self.test_lengths:
-            _check_even(one)
+            _check.even("copying", "length", one, "half string, half answer")
 
     @property
     def vocab_size(self) -> int:
@@ -55,7 +54,7 @@ class Copying(Task):
     def sample(self, batch_size: int, length: int, generator: torch.Generator, *, split: Split = "train") -> Batch:
         """``batch_size`` fresh examples of ``length`` steps, an even number."""
         _check.request("copying", batch_size, length, generator, split)
-        _check_even(length)
+        _check.even("copying", "length", length, "half string, half answer")
         half = length // 2
         symbols = torch.randint(FIRST_SYMBOL, self.vocab_size, (batch_size, half), generator=generator)
         inputs = torch.full((batch_size, length), ASK)
@@ -70,8 +69,3 @@ class Copying(Task):
         inputs = self.sample(1, self.length, generator).inputs[0, : self.length // 2].tolist()
         symbols = " ".join(str(token - FIRST_SYMBOL) for token in inputs)
         return f"{symbols}  | {'? ' * len(inputs)}->  {symbols}"
-
-
-def _check_even(length: int) -> None:
-    if length % 2:
-        raise InputError(f"task 'copying': length={length} is odd, expected an even number (half string, half answer)")

@@ -36,13 +36,13 @@ class Memorization(Task):
     test_lengths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        length = _check.even("memorization", "length", self.length)
+        length = _check.even("memorization", "length", self.length, "half keys, half blanks")
         _check.integer("memorization", "facts", self.facts, at_least=1)
         _check.integer("memorization", "values", self.values, at_least=2)
         _check.integer("memorization", "table", self.table, at_least=0)
         object.__setattr__(self, "test_lengths", _check.lengths_to_test("memorization", self.test_lengths, length))
         for one in self.test_lengths:
-            _check.even("memorization", "length", one)
+            _check.even("memorization", "length", one, "half keys, half blanks")
 
     @property
     def vocab_size(self) -> int:
@@ -64,7 +64,7 @@ class Memorization(Task):
     def sample(self, batch_size: int, length: int, generator: torch.Generator, *, split: Split = "train") -> Batch:
         """``batch_size`` rows of keys drawn anew; the facts are those of the table."""
         _check.request("memorization", batch_size, length, generator, split)
-        _check.even("memorization", "length", length)
+        _check.even("memorization", "length", length, "half keys, half blanks")
         keys = torch.randint(self.facts, (batch_size, length // 2), generator=generator)
         inputs = torch.full((batch_size, length), self.blank)
         targets = torch.full((batch_size, length), IGNORE)

@@ -14,13 +14,13 @@ from seqmem.models.from_hf.parts import (
     activation,
     gated_mlp,
     mlp_options,
+    one_more,
     only,
     put,
     put_rows,
     reordered,
     turning,
 )
-from seqmem.models.from_hf.recurrent_gemma import one_more
 
 
 def convert(model: Any) -> Converted:

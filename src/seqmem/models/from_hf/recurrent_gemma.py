@@ -11,6 +11,7 @@ from seqmem.models.from_hf.parts import (
     Converted,
     Linear,
     gated_mlp,
+    one_more,
     only,
     put,
     put_rows,
@@ -50,11 +51,6 @@ def convert(model: Any) -> Converted:
         "tie_embeddings": config.tie_word_embeddings,
     }
     return Converted(options, weights)
-
-
-def one_more(norm: Any) -> Linear:
-    """The gain 1 + weight as a weight."""
-    return Linear(norm.weight + 1, None)
 
 
 def _recurrent(config: Any, weights: dict[str, Tensor], name: str, mixer: Any) -> dict[str, Any]:
