@@ -6,6 +6,7 @@ from transformers import MambaConfig
 from transformers.models.mamba.modeling_mamba import MambaMixer
 
 from seqmem.mixers.mamba import Mamba
+from seqmem.testing import check_mixer
 
 
 def test_equal_to_hugging_face(generator: torch.Generator) -> None:
@@ -24,6 +25,31 @@ def test_equal_to_hugging_face(generator: torch.Generator) -> None:
     theirs.A_log, theirs.D = ours.A_log, ours.D
     x = torch.randn(2, 9, 8, generator=generator)
     torch.testing.assert_close(ours(x)[0], theirs.eval()(x), rtol=1e-5, atol=1e-5)
+
+
+def test_negative_eigenvalues_against_a_loop(generator: torch.Generator) -> None:
+    torch.manual_seed(0)
+    mixer = Mamba(4, state_size=3, allow_negative_eigenvalues=True).double()
+    x = torch.randn(2, 7, 4, generator=generator, dtype=torch.float64) * 3
+    with torch.no_grad():
+        mixer.dt_proj.bias.uniform_(-1, 1)  # decays on both sides of 0
+        u, gate, _ = mixer._inputs(x, None, None, None)
+        dt, B, C = mixer._selection(u, None)
+        h, found, lowest = torch.zeros(2, 8, 3, dtype=torch.float64), [], 1.0
+        for t in range(7):
+            decay = 2 * torch.exp(-dt[:, t, :, None] * mixer.A_log.exp()) - 1
+            lowest = min(lowest, float(decay.min()))
+            h = decay * h + (dt[:, t] * u[:, t])[..., None] * B[:, t, None]
+            found.append((h * C[:, t, None]).sum(-1))
+        expected = mixer._close(torch.stack(found, 1), u, gate)
+        y, state = mixer(x)
+    assert lowest < -0.5
+    torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(state.hidden, h, rtol=1e-12, atol=1e-12)
+
+
+def test_negative_eigenvalues_hold_the_contract() -> None:
+    check_mixer(lambda width: Mamba(width, allow_negative_eigenvalues=True), width=8)
 
 
 def test_starts_as_in_the_paper() -> None:

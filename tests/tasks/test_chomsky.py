@@ -124,12 +124,27 @@ def test_training_strings_vary_and_test_strings_do_not(generator: torch.Generato
     assert {int((fixed.sample(2, 20, generator).inputs[0] != fixed.ask).sum()) for _ in range(9)} == {10}
 
 
+@pytest.mark.parametrize("kind", [name for name, kind in KINDS.items() if kind.running])
+def test_every_prefix_has_the_answer_of_its_own_string(generator: torch.Generator, kind: str) -> None:
+    task = Chomsky(kind, length=12, every_prefix=True)
+    batch = task.sample(8, 12, generator, split="test")
+    size = task._longest(12)
+    words = [[KINDS[kind].symbols[token] for token in row] for row in batch.inputs[:, :size].tolist()]
+    for row, targets in zip(words, batch.targets.tolist(), strict=True):
+        for end in range(1, size + 1):
+            expected = IGNORE if row[end - 1] in "+-*" else KINDS[kind].symbols.index(SOLVERS[kind](row[:end])[0])
+            assert targets[end - 1] == expected
+        assert targets[size] == targets[size - 1]
+
+
 def test_levels() -> None:
     levels = [Chomsky(kind).level for kind in KINDS]
     assert [levels.count(level) for level in ("regular", "context-free", "context-sensitive")] == [4, 4, 7]
 
 
 def test_bad_options_say_so() -> None:
+    with pytest.raises(InputError, match="every_prefix=True with kind='reverse_string', whose prefixes have no answer"):
+        Chomsky("reverse_string", every_prefix=True)
     with pytest.raises(InputError, match=r"unknown kind 'even_pair'\. Did you mean 'even_pairs'"):
         Chomsky("even_pair")
     with pytest.raises(InputError, match="length=5 is too short for binary_addition, expected at least 6"):

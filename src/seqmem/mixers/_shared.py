@@ -105,6 +105,15 @@ def diagonal_attention(log_decay: Tensor, write: Tensor, reset: Tensor | None) -
     return decay_matrix(log_decay.mT) * write.mT[..., None, :]
 
 
+def signed_attention(decay: Tensor, write: Tensor, reset: Tensor | None) -> Tensor:
+    """:func:`diagonal_attention` for decays from -1 to 1: their logarithms, and the product of their signs. A decay
+    of 0 counts as the smallest number of its dtype."""
+    tiny = torch.finfo(decay.dtype).tiny
+    sign = torch.where(decay < 0, -1.0, 1.0).to(decay.dtype).cumprod(1).mT  # (batch, channels, time)
+    weights = diagonal_attention(decay.abs().clamp(min=tiny).log(), write, reset)
+    return weights * sign[..., :, None] * sign[..., None, :]
+
+
 def read_diagonal(attention: Tensor, value: Tensor) -> Tensor:
     """attention (batch, channels, time, time), value (batch, time, channels) -> (batch, time, channels)."""
     return torch.einsum("bctj,bjc->btc", attention, value)

@@ -231,12 +231,13 @@ def make_conv_silu_step(parallel: int) -> Callable[..., None]:
 
 def make_mamba_step(parallel: int) -> Callable[..., None]:
     """Mamba from u, its selection [low rank, B, C] and the gate (behind u's place in ``inputs``) to the output
-    projection."""
+    projection. ``scale`` 2: decays from -1 to 1; 1: from 0."""
 
     @jit(parallel)
     def mamba_step(  # type: ignore[no-untyped-def]
-        u, selection, inputs, dt_weight, dt_bias, A_log, D, h, y, new, batch, channels, state, rank, like
+        u, selection, inputs, dt_weight, dt_bias, A_log, D, h, y, new, batch, channels, state, rank, scale, like
     ):
+        scale_, shift_ = cast(scale, like), cast(scale - 1, like)
         u_, inputs_ = carray(pointer(u, like), (batch, channels)), carray(pointer(inputs, like), (batch, 2, channels))
         selection_ = carray(pointer(selection, like), (batch, rank + 2 * state))
         dt_weight_, dt_bias_ = (
@@ -256,7 +257,7 @@ def make_mamba_step(parallel: int) -> Callable[..., None]:
                 write, out = step * u_[b, c], D_[c] * u_[b, c]
                 A_c, h_c, new_c = A_log_[c], h_[b, c], new_[b, c]
                 for n in range(state):
-                    h_n = exp(-step * exp(A_c[n])) * h_c[n] + write * B[n]
+                    h_n = (scale_ * exp(-step * exp(A_c[n])) - shift_) * h_c[n] + write * B[n]
                     new_c[n] = h_n
                     out += C[n] * h_n
                 y_[b, c] = out * silu(inputs_[b, 1, c], one)

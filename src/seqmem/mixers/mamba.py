@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +19,13 @@ from seqmem.mixers._shared import (
     resume,
     scaled_width,
     scan_backend,
+    signed_attention,
 )
 from seqmem.mixers.base import Mixer
-from seqmem.ops import selective_scan
+from seqmem.ops import linear_scan, selective_scan
+
+if TYPE_CHECKING:
+    from seqmem.ops._dispatch import Backend
 
 
 class MambaState(NamedTuple):
@@ -40,6 +44,10 @@ class Mamba(Mixer):
     At the start A = -1, ..., -state_size in every channel, D = 1, and softplus of the bias of dt is log-uniform between
     0.001 and 0.1.
 
+    ``allow_negative_eigenvalues``: the decay is 2 exp(dt_t A) - 1, from -1 to 1, so that a token may turn the sign of
+    what is remembered (Unlocking State-Tracking in Linear RNNs Through Negative Eigenvalues, 2024, arXiv 2411.12537).
+    The states are then held for every position while they are scanned: state_size times the memory of training.
+
     form: "parallel" is the scan, "recurrent" a loop of single steps in plain PyTorch; "auto" is "parallel", which for
     one position is the single step.
     """
@@ -56,8 +64,10 @@ class Mamba(Mixer):
         dt_rank: int | None = None,
         bias: bool = False,
         conv_bias: bool = True,
+        allow_negative_eigenvalues: bool = False,
     ) -> None:
         super().__init__(width)
+        self.scale = 2.0 if allow_negative_eigenvalues else 1.0
         self.channels = scaled_width(width, expand, "Mamba", "expand")
         self.state_size = state_size
         self.dt_rank = -(-width // 16) if dt_rank is None else dt_rank
@@ -97,9 +107,7 @@ class Mamba(Mixer):
         x = at_padding(x, mask, 0)
         u, gate, conv = self._inputs(x, state.conv, mask, reset)
         dt, B, C = self._selection(u, mask)
-        y, hidden = selective_scan(
-            u, dt, -self.A_log.exp(), B, C, state.hidden, reset=reset, backend=scan_backend(form)
-        )  # (batch, time, channels)
+        y, hidden = self._scan(u, dt, B, C, state.hidden, reset, scan_backend(form))
         return self._close(y, u, gate), MambaState(hidden, conv)
 
     def step(self, x: Tensor, state: MambaState) -> tuple[Tensor, MambaState]:
@@ -114,7 +122,7 @@ class Mamba(Mixer):
         run_kernel("make_conv_silu_step", arrays, batch, 2 * channels, channels, past.shape[1] + 1)
         selection = linear(self.x_proj, u)
         arrays = u, selection, inputs, dt_proj.weight, dt_proj.bias, self.A_log, self.D, hidden, y, new
-        run_kernel("make_mamba_step", arrays, batch, channels, state_size, self.dt_rank)
+        run_kernel("make_mamba_step", arrays, batch, channels, state_size, self.dt_rank, self.scale)
         return linear(self.out, y)[:, None], MambaState(new, new_past)
 
     def attention(self, x: Tensor, *, mask: Tensor | None = None, reset: Tensor | None = None) -> Tensor:
@@ -125,7 +133,10 @@ class Mamba(Mixer):
         A = -self.A_log.exp()
         total = u.new_zeros(x.shape[0], self.channels, x.shape[1], x.shape[1])
         for n in range(self.state_size):  # one state at a time: (batch, channels, time, time) is large enough
-            weights = diagonal_attention(dt * A[:, n], dt * B[..., n, None], reset)
+            if self.scale == 1:
+                weights = diagonal_attention(dt * A[:, n], dt * B[..., n, None], reset)
+            else:
+                weights = signed_attention(2 * (dt * A[:, n]).exp() - 1, dt * B[..., n, None], reset)
             total = total + C[:, None, :, n, None] * weights
         return total
 
@@ -133,6 +144,18 @@ class Mamba(Mixer):
         """y (batch, time, width) out of the weights that :meth:`attention` gives for the same arguments."""
         u, gate, _ = self._inputs(x, None, mask, reset)
         return self._close(read_diagonal(attention, u), u, gate)
+
+    def _scan(
+        self, u: Tensor, dt: Tensor, B: Tensor, C: Tensor, hidden: Tensor, reset: Tensor | None, backend: Backend
+    ) -> tuple[Tensor, Tensor]:
+        """<C_t, h_t> (batch, time, channels) and the last h (batch, channels, state_size)."""
+        A = -self.A_log.exp()
+        if self.scale == 1:
+            return selective_scan(u, dt, A, B, C, hidden, reset=reset, backend=backend)
+        decay = 2 * (dt[..., None] * A).exp() - 1  # (batch, time, channels, state_size)
+        write = (dt * u)[..., None] * B[:, :, None]
+        h, last = linear_scan(decay.flatten(2), write.flatten(2), hidden.flatten(1), reset=reset, backend=backend)
+        return torch.einsum("btcn,btn->btc", h.view_as(decay), C), last.view_as(hidden)
 
     def _inputs(
         self, x: Tensor, conv: Tensor | None, mask: Tensor | None, reset: Tensor | None

@@ -32,18 +32,27 @@ class Chomsky(Task):
         length: time steps of a training example, string and answer together.
         vary: training strings have any length up to the longest that fits, drawn anew for every batch; validation and
             test strings always have the longest. False: training strings too.
+        every_prefix: what was read so far is asked for at every step of the string, where it is a string of the task
+            itself; of the regular tasks only. State tracking is learned much sooner so.
         test_lengths: lengths to test at, by default 1, 2 and 4 times ``length``.
     """
 
     kind: str = "even_pairs"
     length: int = 40
     vary: bool = True
+    every_prefix: bool = False
     test_lengths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _check.choice("chomsky", "kind", self.kind, list(KINDS))
         length = _check.integer("chomsky", "length", self.length, at_least=1)
         _check.boolean("chomsky", "vary", self.vary)
+        if _check.boolean("chomsky", "every_prefix", self.every_prefix) and self._kind.running is None:
+            able = ", ".join(name for name, kind in KINDS.items() if kind.running)
+            raise InputError(
+                f"task 'chomsky': every_prefix=True with kind='{self.kind}', whose prefixes have no answer, expected "
+                f"one of {able}; leave every_prefix out"
+            )
         object.__setattr__(self, "test_lengths", _check.lengths_to_test("chomsky", self.test_lengths, length))
         for one in self.test_lengths:
             self._longest(one)
@@ -100,6 +109,8 @@ class Chomsky(Task):
         targets = torch.full((batch_size, length), IGNORE)
         inputs[:, :size] = strings
         targets[:, size : size + answers.shape[1]] = answers
+        if self.every_prefix and self._kind.running:
+            targets[:, :size] = self._kind.running(strings)
         return Batch(inputs, targets)
 
     def example(self, generator: torch.Generator) -> str:

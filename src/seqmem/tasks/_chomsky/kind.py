@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 Draw = Callable[[int, int, torch.Generator], tuple[Tensor, Tensor]]
+Running = Callable[[Tensor], Tensor]
 
 
 def one(size: int) -> int:
@@ -25,7 +26,8 @@ class Kind(NamedTuple):
     """level: the machine's. symbols: of string and answer, by token. answer: its most symbols for a string of ``size``.
     chance: the accuracy of a blind guess. draw: (rows, size, generator) -> strings (rows, size), answers (rows,
     answer(size)), both int64, IGNORE behind the end of an answer. least: the shortest string; stride: between lengths
-    that there are."""
+    that there are. running: strings (rows, size) -> the answer of what was read so far (rows, size), IGNORE where that is
+    no string of the task; None where an answer is more than one symbol or says nothing of the way."""
 
     level: str
     symbols: tuple[str, ...]
@@ -34,6 +36,7 @@ class Kind(NamedTuple):
     draw: Draw
     least: int = 1
     stride: int = 1
+    running: Running | None = None
 
     def longest(self, length: int) -> int | None:
         """The longest string that fits into ``length`` steps with its answer, or None."""
