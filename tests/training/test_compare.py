@@ -72,6 +72,28 @@ def test_control_c_leaves_what_is_finished(tmp_path: Path) -> None:
     assert [outcome(r) for r in rest.results] == [outcome(r) for r in whole.results]
 
 
+def test_one_seed_chooses_the_rate_for_the_others(tmp_path: Path) -> None:
+    study = small(learning_rates=[0.03, 1e-6], seeds=3, tune_seeds=1)
+    found = run_study(study, tmp_path / "out", tmp_path / "store", workers=0)
+    whole = run_study(small(learning_rates=[0.03, 1e-6], seeds=1), tmp_path / "one", tmp_path / "store", workers=0)
+    assert found.total == len(found.results) == 8  # 2 mixers: 2 rates with seed 0, one rate with seeds 1 and 2
+    chosen = {point["mixer"]: point["learning_rate"] for point in aggregate(whole.results)["grid"] if point["chosen"]}
+    later = [(r["mixer"], r["learning_rate"]) for r in found.results if r["seed"] > 0]
+    assert sorted(later) == sorted((mixer, rate) for mixer, rate in chosen.items() for _ in range(2))
+    assert {cell["mixer"]: cell["learning_rate"] for cell in aggregate(found.results)["cells"]} == chosen
+    settings = json.loads((tmp_path / "out" / "study.json").read_text())
+    assert set(settings["experiments"]) == {r["experiment"] for r in found.results}
+
+    def stop_at_once(event: Event) -> None:
+        if event.kind == "step":
+            raise KeyboardInterrupt
+
+    part = run_study(study, tmp_path / "part", tmp_path / "other store", workers=0, progress=stop_at_once)
+    assert (part.interrupted, part.total) == (True, 8)
+    rest = run_study(study, tmp_path / "part", tmp_path / "other store", workers=0)
+    assert [outcome(r) for r in rest.results] == [outcome(r) for r in found.results]
+
+
 def test_nothing_runs_when_the_folder_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"out folder '.*file/out' cannot be written .*--out"):

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from seqmem.report import plots
+from seqmem.report import plots, published
 from seqmem.report.findings import findings, label_of, listed
 from seqmem.report.format import bytes_text, short_number
 from seqmem.report.page import LIGHT, render
@@ -33,17 +33,22 @@ def compare_page(
     series = _series(summary, memory)
     tasks = listed([task["name"] for task in summary["tasks"]])
     count = len(summary["mixers"])
+    said = study.get("study", {})
+    theirs = said.get("published") or []
     finished = sum(r["status"] in ("done", "solved") for r in results)
     return render(
         "compare.html.jinja",
-        title=f"{count} memory mechanism{'s' if count > 1 else ''} on {tasks}",
+        title=said.get("title") or f"{count} memory mechanism{'s' if count > 1 else ''} on {tasks}",
+        about=said.get("about") or "",
+        notes=said.get("notes") or [],
         lead=f"{finished} of {len(results)} experiments finished. "
         "Figures are means over seeds; ± is the 95 % interval (Student's t).",
         problems=_problems(results, summary),
         findings=findings(summary, memory),
         table=_table(summary, series),
         series=[{"label": s.label, "css": s.slot % len(LIGHT)} for s in series.values()],
-        sections=[s for s in _sections(summary, results, curves, series) if s["figures"]],
+        published=[published.table(entry, summary) for entry in theirs],
+        sections=[s for s in _sections(summary, results, curves, series, theirs) if s["figures"]],
         examples=examples,
         grid=_grid(summary, series),
         protocol=_protocol(summary, study),
@@ -130,6 +135,7 @@ def _sections(
     results: Sequence[Mapping[str, Any]],
     curves: Mapping[str, Sequence[Mapping[str, Any]]],
     series: Mapping[Key, Series],
+    theirs: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
     tasks = [task for task in summary["tasks"] if task["test_lengths"]]
     asked = [task for task in tasks if task["metric"] == "accuracy"]
@@ -137,7 +143,7 @@ def _sections(
         {
             "title": "Recall against state",
             "text": "What a memory holds, against what it costs to hold it. Up and to the left is better.",
-            "figures": [figure for task in asked if (figure := _state_figure(task, summary, series))["svg"]],
+            "figures": [figure for task in asked if (figure := _state_figure(task, summary, series, theirs))["svg"]],
         },
         {
             "title": "Length",
@@ -173,7 +179,12 @@ def _point(x: float, figure: Mapping[str, Any], note: str) -> Point:
     return Point(x, figure["mean"], half, f"{note}: {figure['mean']:.3f}{spread}")
 
 
-def _state_figure(task: Mapping[str, Any], summary: Mapping[str, Any], series: Mapping[Key, Series]) -> dict[str, Any]:
+def _state_figure(
+    task: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    series: Mapping[Key, Series],
+    theirs: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     length = task["test_lengths"][0]
     lines: dict[Series, list[Point]] = {}
     by_mixer: dict[str, list[Mapping[str, Any]]] = {}
@@ -191,8 +202,22 @@ def _state_figure(task: Mapping[str, Any], summary: Mapping[str, Any], series: M
     if not lines:
         return {"title": "", "text": "", "svg": "", "wide": True}
     title = f"{task['name']}: accuracy against state bytes"
-    svg = plots.score_against_state(lines, title=title, metric=task["metric"], chance=task["chance"])
-    return {"title": title, "text": f"Tested at the training length, {length}.", "svg": svg, "wide": True}
+    drawn = {
+        mixer: of for entry in theirs if entry["task"] == task["name"] for mixer, of in published.points(entry).items()
+    }
+    svg = plots.score_against_state(lines, title=title, metric=task["metric"], chance=task["chance"], published=drawn)
+    return {
+        "title": title,
+        "text": f"Tested at the training length, {length}.{_budget(task, summary)}",
+        "svg": svg,
+        "wide": True,
+    }
+
+
+def _budget(task: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    """What the figure's points were trained on, at most."""
+    steps = [cell["steps"]["mean"] for cell in _cells(task, summary) if cell["steps"]]
+    return f" Trained on at most {short_number(max(steps))} steps." if steps else ""
 
 
 def _length_figure(task: Mapping[str, Any], summary: Mapping[str, Any], series: Mapping[Key, Series]) -> dict[str, Any]:

@@ -143,17 +143,28 @@ def against(
         return to_svg(figure, title)
 
 
-def score_against_state(lines: Lines, *, title: str, metric: str, chance: float | None = None) -> str:
+def score_against_state(
+    lines: Lines,
+    *,
+    title: str,
+    metric: str,
+    chance: float | None = None,
+    published: Mapping[str, Sequence[Point]] | None = None,
+) -> str:
     """The trade-off that decides between memory mechanisms: score against state bytes per sequence.
 
-    One point per mixer and width.
+    One point per mixer and width. ``published``: others' figures, grey crosses. Of many series only those on the
+    frontier are named: no other holds as much in as little.
     """
+    theirs = published or {}
     with style():
         figure, axes = new_axes(10.6, 4.2)
         for series, points in lines.items():
             draw(axes, series, points, limits=_limits(metric), hollow=series.grows)
+        for label, points in theirs.items():
+            _draw_published(axes, label, points)
         axes.set_xscale("log", base=2)
-        values = [p.x for points in lines.values() for p in points]
+        values = [p.x for points in (*lines.values(), *theirs.values()) for p in points]
         low, high = math.floor(math.log2(min(values))) - 1.1, math.ceil(math.log2(max(values))) + 0.9
         axes.set_xlim(2**low, 2**high)
         ticks = [2.0**k for k in range(math.ceil(low), math.floor(high) + 1)]
@@ -161,11 +172,36 @@ def score_against_state(lines: Lines, *, title: str, metric: str, chance: float 
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: bytes_text(value)))
         _score_axis(axes, metric, chance)
-        _label_points(axes, lines)
+        _label_points(axes, lines if len(lines) <= NAMED else _frontier(lines))
         axes.set_xlabel(
-            "state bytes per sequence, after reading the longest test length (hollow: grows with what is read)"
+            "state bytes per sequence, after reading the longest test length (hollow: grows with what is read"
+            + ("; crosses: published)" if theirs else ")")
         )
         return to_svg(figure, title)
+
+
+NAMED = 16  # so many series still have room for their names
+
+
+def _frontier(lines: Lines) -> dict[Series, Sequence[Point]]:
+    """The series whose score no series of as little state reaches; from the smallest state up."""
+    kept: dict[Series, Sequence[Point]] = {}
+    best = -math.inf
+    for series, points in sorted(lines.items(), key=lambda item: (item[1][0].x, -item[1][0].y)):
+        if points[0].y > best:
+            kept[series], best = points, points[0].y
+    return kept
+
+
+def _draw_published(axes: Axes, label: str, points: Sequence[Point]) -> None:
+    axes.plot([p.x for p in points], [p.y for p in points], color=FAINT, linewidth=0.8, alpha=0.6, zorder=1)
+    for point in points:
+        (cross,) = axes.plot([point.x], [point.y], "x", color=FAINT, markersize=5, zorder=2)
+        cross.set_gid(f"tip|published|{point.note}")
+    last = max(points, key=lambda p: p.x)
+    axes.annotate(
+        label, (last.x, last.y), xytext=(5, -8), textcoords="offset points", fontsize=8, color=FAINT, zorder=2
+    )
 
 
 def _label_points(axes: Axes, lines: Lines) -> None:

@@ -148,7 +148,12 @@ def aggregate(results: Sequence[Result]) -> Summary:
 
 def best_learning_rate(results: Sequence[Result]) -> float:
     """Of one mixer's results on one task at several rates: the rate with the fewest unfinished seeds, then the best
-    mean validation."""
+    mean validation. Only the seeds that ran at every rate are looked at, where there are any."""
+    at: dict[float, set[int]] = {}
+    for r in results:
+        at.setdefault(r["learning_rate"], set()).add(r["seed"])
+    common = set.intersection(*at.values())
+    results = [r for r in results if r["seed"] in common] or results
     higher = next((better_of(r["metrics"]["name"]) == "higher" for r in results if r["metrics"]), True)
 
     def rank(rate: float) -> tuple[int, float]:

@@ -19,6 +19,7 @@ from seqmem.training.result import versions
 from seqmem.training.schema import CurvePoint, Result
 from seqmem.training.store import Store, require_writable
 from seqmem.training.study import Study
+from seqmem.training.tuning import at_the_chosen_rate, choosing, expected
 
 CURVES_SECONDS = 5.0  # least time between two writings of curves.json while the study runs
 
@@ -60,6 +61,7 @@ def run_study(
     store = store if isinstance(store, Store) else Store(store)
     write_json(folder / "study.json", _settings(study, experiments, workers))
 
+    total = expected(experiments, study.tune_seeds)
     results: dict[str, Result] = {}
     reused = 0
 
@@ -71,21 +73,32 @@ def run_study(
 
     interrupted = False
     curves_written = 0.0
-    # seeds in the outer loop: a study stopped half-way has compared all mixers, on fewer seeds
-    by_seed: list[Experiment] = sorted(experiments, key=lambda e: e.seed)
-    running = run_all(by_seed, store, workers, on_event)
     _write_results(folder, experiments, results)
-    try:
-        for result in running:
-            results[result["experiment"]] = result
-            _write_results(folder, experiments, results)
-            if time.monotonic() - curves_written > CURVES_SECONDS:
-                _write_curves(folder, store, experiments)
-                curves_written = time.monotonic()
-    except KeyboardInterrupt:
-        interrupted = True
-    finally:
-        running.close()  # type: ignore[attr-defined]
+
+    def run(some: Sequence[Experiment]) -> None:
+        nonlocal interrupted, curves_written
+        # seeds in the outer loop: a study stopped half-way has compared all mixers, on fewer seeds
+        by_seed: list[Experiment] = sorted(some, key=lambda e: e.seed)
+        running = run_all(by_seed, store, workers, on_event)
+        try:
+            for result in running:
+                results[result["experiment"]] = result
+                _write_results(folder, experiments, results)
+                if time.monotonic() - curves_written > CURVES_SECONDS:
+                    _write_curves(folder, store, experiments)
+                    curves_written = time.monotonic()
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            running.close()  # type: ignore[attr-defined]
+
+    run(choosing(experiments, study.tune_seeds))
+    if not interrupted:
+        others = at_the_chosen_rate(experiments, study.tune_seeds, results)
+        wanted = {e.hash for e in (*choosing(experiments, study.tune_seeds), *others)}
+        experiments = [e for e in experiments if e.hash in wanted]
+        write_json(folder / "study.json", _settings(study, experiments, workers))
+        run(others)
     for experiment in experiments:  # one may have finished while the workers were being stopped
         if experiment.hash not in results and (found := store.result(experiment)):
             results[experiment.hash] = found
@@ -93,7 +106,7 @@ def run_study(
     return StudyOutcome(
         results=[results[e.hash] for e in experiments if e.hash in results],
         curves=_write_curves(folder, store, experiments),
-        total=len(experiments),
+        total=total,
         reused=reused,
         interrupted=interrupted,
         wall_seconds=time.monotonic() - start,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -53,14 +53,38 @@ Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, BeforeValidator(_as_number), Field(gt=0, allow_inf_nan=False)]
 Counts = Annotated[list[Count], BeforeValidator(_as_list), Field(min_length=1)]
 Rates = Annotated[list[Rate], BeforeValidator(_as_list), Field(min_length=1)]
+Score = Annotated[float, BeforeValidator(_as_number), Field(allow_inf_nan=False)]
+Words = Annotated[list[str], BeforeValidator(_as_list)]
 Names = Annotated[list[Named], BeforeValidator(_as_named), Field(min_length=1)]
+
+
+class Published(BaseModel):
+    """Figures that others published, to be drawn beside those of the study; nothing is computed from them but the
+    difference.
+
+    ``task``: the study's task, by the name that its results go by. ``figures``: mixer -> its score, or its points
+    [state bytes, score]. ``at``: "training" (the training length) or "beyond" (the mean over all longer test lengths).
+    ``scaled``: the scores are (accuracy - chance) / (1 - chance). ``source``: title, year, arXiv id. ``setting``: what
+    was different there.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    task: str
+    figures: dict[str, Score | list[tuple[Annotated[float, BeforeValidator(_as_number), Field(gt=0)], Score]]]
+    source: str
+    setting: str = ""
+    at: Literal["training", "beyond"] = "training"
+    scaled: bool = False
 
 
 class Study(BaseModel):
     """What is compared; :func:`make_study` makes one. None: as the budget says (:mod:`seqmem.training.budgets`).
 
     ``widths`` are those of the attention stack that every mixer matches in parameters. ``lengths`` take the place of
-    each task's ``length``, ``steps`` that of the budget's. ``seeds`` is how many: 0, 1, ...
+    each task's ``length``, ``steps`` that of the budget's. ``seeds`` is how many: 0, 1, ... ``tune_seeds``: so many of
+    them choose the learning rate, the others run at the chosen one only; None: all. ``title``, ``about`` and ``notes``
+    are text for the page.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -73,8 +97,13 @@ class Study(BaseModel):
     lengths: Counts | None = None
     learning_rates: Rates | None = None
     seeds: Count | None = None
+    tune_seeds: Count | None = None
     steps: Count | None = None
     budget: str = DEFAULT_BUDGET
+    title: str | None = None
+    about: str | None = None
+    notes: Words = []
+    published: list[Published] = []
     #: where each key was given, for error messages
     origins: dict[str, str] = Field(default={}, exclude=True)
 
@@ -92,8 +121,14 @@ EXPECTED = {
     "lengths": "whole numbers of at least 1",
     "learning_rates": "numbers above 0",
     "seeds": "a whole number of at least 1",
+    "tune_seeds": "a whole number of at least 1: how many seeds choose the learning rate",
     "steps": "a whole number of at least 1",
     "budget": f"one of {', '.join(BUDGETS)}",
+    "title": "text",
+    "about": "text",
+    "notes": "a list of sentences",
+    "published": "a list of {task, figures: {mixer: score or [[state bytes, score], ...]}, source} and, if need be, "
+    "setting, at (training or beyond), scaled (true or false)",
 }
 
 

@@ -26,8 +26,8 @@ class Kind(NamedTuple):
     """level: the machine's. symbols: of string and answer, by token. answer: its most symbols for a string of ``size``.
     chance: the accuracy of a blind guess. draw: (rows, size, generator) -> strings (rows, size), answers (rows,
     answer(size)), both int64, IGNORE behind the end of an answer. least: the shortest string; stride: between lengths
-    that there are. running: strings (rows, size) -> the answer of what was read so far (rows, size), IGNORE where that is
-    no string of the task; None where an answer is more than one symbol or says nothing of the way."""
+    that there are. running: strings (rows, size) -> the answer of what was read so far (rows, size), IGNORE where that
+    is no string of the task; None where an answer is more than one symbol or says nothing of the way."""
 
     level: str
     symbols: tuple[str, ...]
