@@ -107,6 +107,13 @@ def test_options_of_mixers_and_one_thing_twice(tmp_path: Path) -> None:
             "study.yaml: budget is 'lapptop', expected one of smoke, laptop, full. Did you mean 'laptop'?",
         ),
         ("budget: [smoke]", "study.yaml: budget is ['smoke'], expected one of"),
+        ("tune_seeds: 0", "study.yaml: tune_seeds is 0, expected a whole number of at least 1"),
+        ("published: 3", "study.yaml: published is 3, expected a list of {task, figures"),
+        ("published: [{task: parity, figures: {lstm: high}, source: x}]", "study.yaml: published is [{'task'"),
+        (
+            "published: [{task: pariti, figures: {lstm: 0.5}, source: x}]",
+            "study.yaml: published: task 'pariti' is not in the study. Did you mean 'parity'? Its tasks: parity",
+        ),
         ("mixers: [lstm\ntasks: x", "study.yaml', line 2, is not YAML"),
         ("- lstm", "study.yaml' holds ['lstm'], expected keys"),
         ("", "study.yaml' holds None, expected keys"),

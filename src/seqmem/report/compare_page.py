@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from seqmem.report import plots, published
+from seqmem.report import plots, published, speed
 from seqmem.report.findings import findings, label_of, listed
 from seqmem.report.format import bytes_text, short_number
 from seqmem.report.page import LIGHT, render
@@ -50,6 +50,7 @@ def compare_page(
         published=[published.table(entry, summary) for entry in theirs],
         sections=[s for s in _sections(summary, results, curves, series, theirs) if s["figures"]],
         examples=examples,
+        speeds=speed.table(summary, series),
         grid=_grid(summary, series),
         protocol=_protocol(summary, study),
         settings=settings_text(study),
@@ -164,7 +165,7 @@ def _sections(
         {
             "title": "Speed",
             "text": "On the machine that ran the study, one process.",
-            "figures": _speed_figures(summary, series),
+            "figures": [*speed.bars(summary, series), *speed.by_length(summary, series)],
         },
     ]
 
@@ -286,33 +287,6 @@ def _curve_figure(
         "title": title, "text": "", "wide": False,
         "svg": plots.curves(lines, title=title, metric=task["metric"], chance=task["chance"]),
     }  # fmt: skip
-
-
-def _speed_figures(summary: Mapping[str, Any], series: Mapping[Key, Series]) -> list[dict[str, Any]]:
-    figures = []
-    for column in summary["columns"]:
-        if column["key"] not in ("train_tokens_per_second", "decode_microseconds"):
-            continue
-        values = []
-        for row in summary["rows"]:
-            if figure := row["cells"].get(column["key"]):
-                s = series[row["mixer"], row["width"]]
-                values.append(
-                    (s, Point(0, figure["mean"], None, f"{s.label}: {short_number(figure['mean'])} {column['unit']}"))
-                )
-        if values:
-            lower = column["better"] == "lower"
-            title = f"{column['title']}, on {column['task']}"
-            svg = plots.bars(values, title=title, x_label=column["unit"], lower_is_better=lower)
-            figures.append(
-                {
-                    "title": title,
-                    "text": "Shorter is better." if lower else "Longer is better.",
-                    "svg": svg,
-                    "wide": False,
-                }
-            )
-    return figures
 
 
 def _grid(summary: Mapping[str, Any], series: Mapping[Key, Series]) -> dict[str, Any]:

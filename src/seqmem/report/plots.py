@@ -143,6 +143,21 @@ def against(
         return to_svg(figure, title)
 
 
+def speeds(lines: Lines, *, title: str, x_label: str, y_label: str) -> str:
+    """A speed against a length, both on doubling axes."""
+    with style():
+        figure, axes = new_axes()
+        for series, points in lines.items():
+            draw(axes, series, points, limits=(0.0, math.inf))
+        doubling_ticks(axes, [p.x for points in lines.values() for p in points])
+        if all(p.y > 0 for points in lines.values() for p in points):
+            axes.set_yscale("log", base=2)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        return to_svg(figure, title)
+
+
 def score_against_state(
     lines: Lines,
     *,

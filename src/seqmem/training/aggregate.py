@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 from seqmem.training.schema import Result
@@ -294,16 +294,22 @@ def _task_info(name: str, results: list[Result]) -> TaskInfo:
     }
 
 
-def _namer(results: Sequence[Result], kind: str, options: str) -> Callable[[Result], str]:
+def task_names(described: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names that the tasks of these results, or experiments' fields, go by."""
+    name = _namer(described, "task", "task_options")
+    return list(dict.fromkeys(map(name, described)))
+
+
+def _namer(results: Sequence[Mapping[str, Any]], kind: str, options: str) -> Callable[[Mapping[str, Any]], str]:
     """Names for the mixers (or tasks) of a study: with the options in which those of one name differ,
     ``"local_attention(window=8)"``."""
     variants: dict[str, dict[str, dict[str, Any]]] = {}
     for r in results:
-        name, given = r[kind], r[options]  # type: ignore[literal-required]
+        name, given = r[kind], r[options]
         variants.setdefault(name, {})[json.dumps(given, sort_keys=True)] = given
 
-    def name_of(r: Result) -> str:
-        name, given = r[kind], r[options]  # type: ignore[literal-required]
+    def name_of(r: Mapping[str, Any]) -> str:
+        name, given = r[kind], r[options]
         others = list(variants[name].values())
         told = [key for key in given if any(other.get(key, None) != given[key] for other in others)]
         told = [key for key in told if key != "test_lengths"] or told

@@ -9,10 +9,11 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from seqmem.errors import InputError
+from seqmem.errors import InputError, did_you_mean
 from seqmem.mixers import get_mixer
 from seqmem.tasks import TASKS, get_task
 from seqmem.tasks.base import Task
+from seqmem.training.aggregate import task_names
 from seqmem.training.budgets import Plan, get_plan
 from seqmem.training.experiment import Experiment, source_digest
 from seqmem.training.sizing import size
@@ -59,7 +60,18 @@ def expand(study: Study) -> list[Experiment]:
                                 budget=training.budget(study.budget, study.steps),
                             )
                             found[experiment.hash] = experiment
+    _check_published(study, list(found.values()))
     return list(found.values())
+
+
+def _check_published(study: Study, experiments: list[Experiment]) -> None:
+    names = task_names([e.model_dump() for e in experiments]) if study.published else []
+    for entry in study.published:
+        if entry.task not in names:
+            raise InputError(
+                f"{study.origin('published')}: task '{entry.task}' is not in the study."
+                f"{did_you_mean(entry.task, names)} Its tasks: {', '.join(names)}"
+            )
 
 
 def _tasks(study: Study, named: Named, plan: Plan) -> Iterator[Task]:
