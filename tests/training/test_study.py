@@ -43,6 +43,20 @@ budget: laptop
     assert all((e.source is None) == (e.mixer != TOY) for e in experiments)
 
 
+def test_published_figures(tmp_path: Path) -> None:
+    path = from_text(
+        tmp_path,
+        """
+tasks: [parity]
+published:
+  - {task: parity, source: A Paper (2020), figures: {lstm: 1, gla: [[1e3, 0.5], [2000, 1]]}, scaled: true}
+""",
+    )
+    (entry,) = make_study(path).published
+    assert entry.figures == {"lstm": 1.0, "gla": [(1000.0, 0.5), (2000.0, 1.0)]}
+    assert (entry.at, entry.scaled) == ("training", True)
+
+
 def test_the_words_of_the_command_line() -> None:
     study = make_study(
         mixers=f"lstm,{TOY}", tasks="parity", widths="8,16", lengths="4,8", learning_rates="1e-3", seeds=2

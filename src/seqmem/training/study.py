@@ -54,6 +54,7 @@ Rate = Annotated[float, BeforeValidator(_as_number), Field(gt=0, allow_inf_nan=F
 Counts = Annotated[list[Count], BeforeValidator(_as_list), Field(min_length=1)]
 Rates = Annotated[list[Rate], BeforeValidator(_as_list), Field(min_length=1)]
 Score = Annotated[float, BeforeValidator(_as_number), Field(allow_inf_nan=False)]
+Sized = Annotated[tuple[Rate, Score], BeforeValidator(lambda pair: tuple(pair) if isinstance(pair, list) else pair)]
 Words = Annotated[list[str], BeforeValidator(_as_list)]
 Names = Annotated[list[Named], BeforeValidator(_as_named), Field(min_length=1)]
 
@@ -71,7 +72,7 @@ class Published(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     task: str
-    figures: dict[str, Score | list[tuple[Annotated[float, BeforeValidator(_as_number), Field(gt=0)], Score]]]
+    figures: dict[str, Score | list[Sized]]
     source: str
     setting: str = ""
     at: Literal["training", "beyond"] = "training"
