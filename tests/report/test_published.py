@@ -30,6 +30,11 @@ def test_the_figure_nearest_in_state_is_taken() -> None:
     )
 
 
+def test_states_of_another_order_are_not_set_against_each_other() -> None:
+    summary = aggregate([record("lstm", 0.3, state_bytes=1_000)])
+    assert [p.ours for p in pairs(entry({"lstm": [[7_900, 0.5], [8_100, 0.5]]}), summary)] == [0.3, None]
+
+
 def test_scaled_scores_beyond_the_training_length() -> None:
     results = seeds("attention", [0.97, 0.98, 0.99], far=0.53125)
     (pair,) = pairs(entry({"attention": 0.25}, at="beyond", scaled=True), aggregate(results))
@@ -41,7 +46,9 @@ def test_scaled_scores_beyond_the_training_length() -> None:
 
 
 def test_none_of_ours() -> None:
-    assert finding(pairs(entry({"Based": 0.3}), aggregate(plain()))) == "None of these mixers is in the study."
+    assert finding(pairs(entry({"Based": 0.3}), aggregate(plain()))) == (
+        "None of these mixers is in the study with a state of like size."
+    )
 
 
 def test_the_page_tells_and_draws_them() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from seqmem.report.format import bytes_text, short_number
 
 Stat = Mapping[str, Any]
+FEW = 12  # so many names are read in a sentence
 
 
 def label_of(row: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
@@ -89,7 +90,7 @@ def _on_task(task: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
     if len(equals) == len(rest) > 1:
         text += f" (not told apart from any other by {top['n']} seeds)"
     elif equals:
-        text += f" (not told apart from {listed(equals)} by {top['n']} seeds)"
+        text += f" (not told apart from {_some(equals)} by {top['n']} seeds)"
     if rest:
         text += f"; {rest[-1][0]} is last with {rest[-1][1]['mean']:.3f}"
     return [f"{text}; {reference} scores {task['chance']:.3f}."]
@@ -132,9 +133,9 @@ def _on_length(task: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]
     parts = []
     if kept:
         keep = "keeps" if len(kept) == 1 else "keep"
-        parts.append(f"{listed(kept)} {keep} within 0.1 of the accuracy at the training length")
+        parts.append(f"{_some(kept)} {keep} within 0.1 of the accuracy at the training length")
     if lost:
-        parts.append(f"{listed(lost)} {'loses' if len(lost) == 1 else 'lose'} more")
+        parts.append(f"{_some(lost)} {'loses' if len(lost) == 1 else 'lose'} more")
     factor = int(lengths[-1]) / int(lengths[0])
     return [f"Length on {task['name']}: read at {factor:.3g} times the training length, {', '.join(parts)}."]
 
@@ -157,6 +158,11 @@ def _on_speed(summary: Mapping[str, Any]) -> list[str]:
             last = (min if better is max else max)(known, key=lambda item: item[1])
             sentences.append(text.format(first[0], short_number(first[1]), last[0], short_number(last[1])))
     return sentences
+
+
+def _some(names: list[str]) -> str:
+    """The names; of many the first, and how many others."""
+    return listed(names) if len(names) <= FEW else f"{', '.join(names[:FEW])} and {len(names) - FEW} others"
 
 
 def listed(names: list[str]) -> str:

@@ -126,7 +126,8 @@ def against(
     with style():
         figure, axes = new_axes()
         for place, (series, points) in enumerate(lines.items()):
-            beside = 2 ** (0.035 * (place - (len(lines) - 1) / 2)) if doubling else 1.0  # intervals side by side
+            apart = min(0.035, 0.5 / len(lines))
+            beside = 2 ** (apart * (place - (len(lines) - 1) / 2)) if doubling else 1.0  # intervals side by side
             moved = [replace(point, x=point.x * beside) for point in points]
             draw(axes, series, moved, limits=_limits(metric))
         values = [p.x for points in lines.values() for p in points]
@@ -213,10 +214,11 @@ def _draw_published(axes: Axes, label: str, points: Sequence[Point]) -> None:
     for point in points:
         (cross,) = axes.plot([point.x], [point.y], "x", color=FAINT, markersize=5, zorder=2)
         cross.set_gid(f"tip|published|{point.note}")
-    last = max(points, key=lambda p: p.x)
+    first = min(points, key=lambda p: p.x)
     axes.annotate(
-        label, (last.x, last.y), xytext=(5, -8), textcoords="offset points", fontsize=8, color=FAINT, zorder=2
-    )
+        label, (first.x, first.y), xytext=(-5, 4), ha="right", textcoords="offset points", fontsize=8, color=FAINT,
+        zorder=2,
+    )  # fmt: skip
 
 
 def _label_points(axes: Axes, lines: Lines) -> None:

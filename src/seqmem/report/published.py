@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 from seqmem.report.format import bytes_text
 from seqmem.report.plots import Point
 
+FACTOR = 8.0  # states that differ in size by more are not set against each other
 CLOSE = 0.1  # a difference in score up to which two figures are called alike
 
 
 class Pair(NamedTuple):
-    """A published figure and the study's nearest: of the same mixer, at the state size nearest to it (by ratio)."""
+    """A published figure and the study's nearest: of the same mixer, at the state size nearest to it by ratio, None where
+    that is more than FACTOR away."""
 
     mixer: str
     published: float
@@ -55,13 +57,14 @@ def pairs(entry: Mapping[str, Any], summary: Mapping[str, Any]) -> list[Pair]:
 
 
 def _nearest(cells: Sequence[tuple[float | None, float]], size: float | None) -> tuple[float | None, float | None]:
-    """The (state bytes, score) nearest in size; without a size the best score."""
+    """The (state bytes, score) nearest in size, if any is within FACTOR of it; without a size the best score."""
     if not cells:
         return None, None
     sized = [(held, score) for held, score in cells if held]
     if size is None or not sized:
         return max(cells, key=lambda cell: cell[1])
-    return min(sized, key=lambda cell: abs(math.log(cell[0] / size)))
+    held, score = min(sized, key=lambda cell: abs(math.log(cell[0] / size)))
+    return (held, score) if abs(math.log(held / size)) <= math.log(FACTOR) else (None, None)
 
 
 def _score(cell: Mapping[str, Any], task: Mapping[str, Any], at: str, scaled: bool) -> float | None:
@@ -111,7 +114,7 @@ def finding(found: Sequence[Pair]) -> str:
     """How many are alike, and which is furthest apart."""
     known = [pair for pair in found if pair.difference is not None]
     if not known:
-        return "None of these mixers is in the study."
+        return "None of these mixers is in the study with a state of like size."
     alike = sum(abs(pair.difference or 0.0) <= CLOSE for pair in known)
     far = max(known, key=lambda pair: abs(pair.difference or 0.0))
     text = f"{alike} of {len(known)} figures lie within {CLOSE:g} of the published ones"
