@@ -15,8 +15,8 @@ CLOSE = 0.1  # a difference in score up to which two figures are called alike
 
 
 class Pair(NamedTuple):
-    """A published figure and the study's nearest: of the same mixer, at the state size nearest to it by ratio, None where
-    that is more than FACTOR away."""
+    """A published figure and the study's nearest: of the same mixer, at the state size nearest to it by ratio, None
+    where that is more than FACTOR away."""
 
     mixer: str
     published: float
