@@ -3,12 +3,13 @@ the exit code. They import what they need when they run, so that ``seqmem --help
 
 from __future__ import annotations
 
-from seqmem.commands import assets, bench, check, compare, mixers, papers, reproduce, tasks
+from seqmem.commands import assets, bench, check, compare, doctor, mixers, papers, reproduce, tasks
 
 COMMANDS = {
     "compare": compare,
     "check": check,
     "bench": bench,
+    "doctor": doctor,
     "mixers": mixers,
     "tasks": tasks,
     "assets": assets,
