@@ -24,7 +24,7 @@ State = Literal["ok", "note", "problem"]
 
 
 class Finding(NamedTuple):
-    """``name``: what was looked at; ``found``: in a few words; ``advice``: what to do, where something is to be done."""
+    """``name``: what was looked at; ``found``: in a few words; ``advice``: what to do, where something is needed."""
 
     section: str
     name: str
