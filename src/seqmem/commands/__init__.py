@@ -3,11 +3,12 @@ the exit code. They import what they need when they run, so that ``seqmem --help
 
 from __future__ import annotations
 
-from seqmem.commands import assets, bench, check, compare, doctor, mixers, papers, reproduce, tasks
+from seqmem.commands import assets, bench, check, compare, doctor, mixers, papers, reproduce, score, tasks
 
 COMMANDS = {
     "compare": compare,
     "check": check,
+    "score": score,
     "bench": bench,
     "doctor": doctor,
     "mixers": mixers,

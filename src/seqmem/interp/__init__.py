@@ -5,6 +5,7 @@ Works on :class:`seqmem.models.SequenceLM` and on GPT-2, Llama, Mamba, Mamba-2, 
 
 from seqmem.interp.attention import attention_of
 from seqmem.interp.attribution import attribute
+from seqmem.interp.document import Piece, loss_by_position, read_in_pieces
 from seqmem.interp.heads import ablate_heads
 from seqmem.interp.hooks import Trace, intervene, record
 from seqmem.interp.importance import HeadImportance, head_importance, single_ablations, without_least
@@ -14,7 +15,7 @@ from seqmem.interp.retrieval import Needle, RetrievalScore, needle_accuracy, ret
 from seqmem.interp.scores import PROBES, HeadScore, score_heads
 from seqmem.interp.sites import Site, sites
 from seqmem.interp.state import patch_state, state_at
-from seqmem.interp.state_growth import StateGrowth, loss_by_position, retention, state_growth
+from seqmem.interp.state_growth import StateGrowth, retention, state_growth
 from seqmem.interp.waves import wave_share, wave_spectrum, wave_speed
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "HeadImportance",
     "HeadScore",
     "Needle",
+    "Piece",
     "RetrievalScore",
     "Site",
     "StateGrowth",
@@ -35,6 +37,7 @@ __all__ = [
     "loss_by_position",
     "needle_accuracy",
     "patch_state",
+    "read_in_pieces",
     "record",
     "remove_heads",
     "retention",

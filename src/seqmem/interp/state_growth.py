@@ -1,5 +1,5 @@
 """Does a state settle, or does it grow with the text? Its statistics by position, head by head, what is left of the
-first token, and the loss by position (Stuffed Mamba, 2024, arXiv 2410.07145)."""
+first token (Stuffed Mamba, 2024, arXiv 2410.07145); :mod:`seqmem.interp.document` has the loss by position."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqmem.errors import InputError
@@ -127,21 +126,3 @@ def retention(model: nn.Module, tokens: Tensor, *, layers: Iterable[int] | None 
             dt = mixer._inputs(trace[f"layers.{index}.mixer.in"], None, None, None)[3]
             results[index] = mixer._log_decay(dt).double().cumsum(1).exp().to(dt.dtype).mT  # (batch, heads, time)
     return results
-
-
-def loss_by_position(model: nn.Module, tokens: Tensor, *, piece: int = 1024) -> Tensor:
-    """-log p of every token but the first, given all before it, (batch, time - 1), in nats.
-
-    The text is read in pieces with the memory carried on, so that a constant memory needs constant room.
-    """
-    if tokens.ndim != 2 or tokens.shape[1] < 2 or piece < 1:
-        raise InputError(f"tokens has shape {tuple(tokens.shape)}, expected (batch, time >= 2), and piece {piece} >= 1")
-    losses = []
-    with torch.no_grad(), evaluating(model):
-        memory = memory_of(model, tokens.shape[0])
-        for start in range(0, tokens.shape[1] - 1, piece):
-            read = tokens[:, start : min(start + piece, tokens.shape[1] - 1)]
-            logits = memory.feed(read)
-            told = tokens[:, start + 1 : start + 1 + read.shape[1]]
-            losses.append(F.cross_entropy(logits.mT.float(), told, reduction="none"))
-    return torch.cat(losses, 1)
