@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
+import pickle
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from seqmem.models import SequenceConfig, build
 from seqmem.tasks import get_task
@@ -36,8 +41,6 @@ def test_the_first_step_is_adamw_on_the_asked_positions(tmp_path: Path) -> None:
 
     result = train(one, tmp_path)
     assert read_curve(tmp_path)[0]["loss"] == pytest.approx(loss.item(), rel=1e-6)
-    from safetensors.torch import load_file
-
     saved = load_file(tmp_path / "checkpoint.safetensors")
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(saved[f"model.{name}"], parameter.detach(), rtol=1e-5, atol=1e-7)
@@ -120,6 +123,67 @@ def test_a_checkpoint_cut_short_is_set_aside(tmp_path: Path) -> None:
     assert "damaged checkpoint is kept as checkpoint.safetensors.damaged" in found["status_detail"]
     assert "\n" not in found["status_detail"]
     assert (tmp_path / "checkpoint.safetensors.damaged").exists()
+
+
+def damage(path: Path, how: str) -> None:
+    """A checkpoint that is whole as a file and still must not be gone on from."""
+    with safe_open(path, framework="pt") as file:
+        counters = json.loads(file.metadata()["counters"])
+    tensors = load_file(path)
+    if how == "not a number":
+        next(iter(tensors.values())).view(-1)[0] = math.nan
+    elif how == "infinite moment":
+        next(value for name, value in tensors.items() if "exp_avg_sq" in name).view(-1)[0] = math.inf
+    elif how == "half the moments":
+        del tensors[next(name for name in tensors if "exp_avg_sq" in name)]
+    elif how == "a step from nowhere":
+        counters["step"] += 1
+    elif how == "an unknown status":
+        counters["status"] = "solved!"
+    elif how == "another counter":
+        counters["code"] = "import os"
+    if how == "a pickle":
+        path.write_bytes(pickle.dumps(Bomb(path.with_name("exploded"))))
+        return
+    save_file(tensors, path, {"counters": json.dumps(counters)})
+    if how == "a header that lies":
+        data = path.read_bytes()
+        size = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8 : 8 + size])
+        entry = next(value for name, value in header.items() if name != "__metadata__")
+        entry["shape"] = [2**40]
+        entry["data_offsets"] = [0, 2**42]
+        text = json.dumps(header).encode()
+        path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
+    elif how == "a header without end":
+        path.write_bytes((2**62).to_bytes(8, "little") + path.read_bytes()[8:])
+
+
+class Bomb:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "not a number", "infinite moment", "half the moments", "a step from nowhere", "an unknown status",
+        "another counter", "a pickle", "a header that lies", "a header without end",
+    ],
+)  # fmt: skip
+def test_a_checkpoint_that_cannot_be_right_is_set_aside(tmp_path: Path, how: str) -> None:
+    one = experiment()
+    expected = train(one, tmp_path)
+    damage(tmp_path / "checkpoint.safetensors", how)
+    found = train(one, tmp_path)
+    assert outcome(found) == outcome(expected)
+    assert "damaged checkpoint is kept as checkpoint.safetensors.damaged" in found["status_detail"]
+    assert not (tmp_path / "exploded").exists()
 
 
 def test_a_checkpoint_of_another_shape_is_set_aside(tmp_path: Path) -> None:

@@ -56,7 +56,8 @@ def save(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, count
 def load(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> Counters | None:
     """Put the checkpoint of ``folder`` into model and optimiser; None when there is none.
 
-    Raises InputError, and leaves both as they were, when the file is cut short or belongs to a model of another shape.
+    Raises InputError, and leaves both as they were, when the file is cut short, belongs to a model of another shape, or
+    holds numbers that are not finite (no training goes on after one).
     """
     from safetensors import safe_open
 
@@ -65,12 +66,23 @@ def load(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> Co
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            counters = Counters(**json.loads((file.metadata() or {})["counters"]))
+            counters = _counters(json.loads((file.metadata() or {})["counters"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: not a whole checkpoint ({reason}); remove it to train from the start") from error
     return _restore(path, tensors, counters, model, optimiser)
+
+
+def _counters(found: dict[str, Any]) -> Counters:
+    """Raises ValueError or TypeError when they are not what :func:`save` writes."""
+    counters = Counters(**found)
+    whole = all(type(n) is int and n >= 0 for n in (counters.step, counters.looked, counters.loss_count))
+    if not whole or counters.looked > counters.step or len(counters.step_seconds) != counters.step:
+        raise ValueError("its counters contradict each other")
+    if counters.status not in ("running", "done", "solved"):
+        raise ValueError(f"its status is {counters.status!r}")
+    return counters
 
 
 def _restore(
@@ -86,12 +98,20 @@ def _restore(
                 f"{path}: '{name}' has shape {here}, this experiment's model expects {wanted}; "
                 "remove it to train from the start"
             )
+    for name, value in tensors.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise InputError(f"{path}: '{name}' is not finite throughout; remove it to train from the start")
     moments: dict[Tensor, dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if counters.step and parameter.requires_grad:
             found = {key: tensors.get(f"optimiser.{key}.{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
-            if all(value is not None for value in found.values()):
-                moments[parameter] = found
+            known = {key: value for key, value in found.items() if value is not None}
+            if 0 < len(known) < len(found):
+                raise InputError(
+                    f"{path}: '{name}' has only {', '.join(known)} of AdamW; remove it to train from the start"
+                )
+            if known:
+                moments[parameter] = known
     with torch.no_grad():
         for name, value in expected.items():
             value.copy_(weights[name])
