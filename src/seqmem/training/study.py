@@ -49,9 +49,11 @@ class Named(BaseModel):
     options: dict[str, Any] = {}
 
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Width = Annotated[int, Field(ge=1, le=2**16)]
 Rate = Annotated[float, BeforeValidator(_as_number), Field(gt=0, allow_inf_nan=False)]
 Counts = Annotated[list[Count], BeforeValidator(_as_list), Field(min_length=1)]
+Widths = Annotated[list[Width], BeforeValidator(_as_list), Field(min_length=1)]
 Rates = Annotated[list[Rate], BeforeValidator(_as_list), Field(min_length=1)]
 Score = Annotated[float, BeforeValidator(_as_number), Field(allow_inf_nan=False)]
 Sized = Annotated[tuple[Rate, Score], BeforeValidator(lambda pair: tuple(pair) if isinstance(pair, list) else pair)]
@@ -92,12 +94,12 @@ class Study(BaseModel):
 
     mixers: Names
     tasks: Names
-    widths: Counts | None = None
-    layers: Count | None = None
-    short_conv: Annotated[int, Field(ge=0)] | None = None
+    widths: Widths | None = None
+    layers: Annotated[int, Field(ge=1, le=1_000)] | None = None
+    short_conv: Annotated[int, Field(ge=0, le=10_000)] | None = None
     lengths: Counts | None = None
     learning_rates: Rates | None = None
-    seeds: Count | None = None
+    seeds: Annotated[int, Field(ge=1, le=10_000)] | None = None
     tune_seeds: Count | None = None
     steps: Count | None = None
     budget: str = DEFAULT_BUDGET
@@ -116,12 +118,12 @@ class Study(BaseModel):
 EXPECTED = {
     "mixers": "a list of mixers, each a name, package.module:ClassName or {name: {option: value}}",
     "tasks": "a list of task names, or a mapping from names to options such as {mqar: {length: 64}}",
-    "widths": "whole numbers of at least 1",
-    "layers": "a whole number of at least 1",
+    "widths": "whole numbers from 1 to 65,536",
+    "layers": "a whole number from 1 to 1,000",
     "short_conv": "a whole number: how many positions the convolution in front of every mixer sees; 0 for none",
     "lengths": "whole numbers of at least 1",
     "learning_rates": "numbers above 0",
-    "seeds": "a whole number of at least 1",
+    "seeds": "a whole number from 1 to 10,000",
     "tune_seeds": "a whole number of at least 1: how many seeds choose the learning rate",
     "steps": "a whole number of at least 1",
     "budget": f"one of {', '.join(BUDGETS)}",
@@ -152,7 +154,7 @@ def make_study(path: str | os.PathLike[str] | None = None, **given: Any) -> Stud
         if key not in EXPECTED:
             where = origins[key].removesuffix(f": {key}")
             raise InputError(
-                f"{where}: unknown key '{key}'.{did_you_mean(str(key), EXPECTED)} Known: {', '.join(EXPECTED)}"
+                f"{where}: unknown key {_shown(key)}.{did_you_mean(str(key), EXPECTED)} Known: {', '.join(EXPECTED)}"
             )
     try:
         study = Study(**described, origins=origins)
