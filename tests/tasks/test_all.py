@@ -44,6 +44,7 @@ GOLDEN = {  # of 12 examples at the training length, seed 0; published results a
     "induction": "240757cfc4dc70f8",
     "adding": "61b69aef149bf3b0",
     "listops": "34e95bbc68f4a1b4",
+    "fact_recall": "31f70fa07639b0dc",
     "permuted_digits": "4c60ae8a596ead5f",
 }
 

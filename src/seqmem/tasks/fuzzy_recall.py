@@ -15,6 +15,7 @@ from torch import Tensor
 
 from seqmem.errors import InputError
 from seqmem.tasks import _check, _draw
+from seqmem.tasks._packing import at_the_end, that_fit
 from seqmem.tasks.base import IGNORE, Batch, Changes, Split, Task
 
 BLANK, ASK, FIRST_KEY = range(3)
@@ -103,11 +104,10 @@ class FuzzyRecall(Task):
         pairs = _of(torch.cat([keys, ask, values], 2), which)  # (rows, pair, step)
         present = torch.cat([_within(key_sizes, self.key_size), ask == ASK, _within(value_sizes, self.value_size)], 2)
         present = _of(present, which)
-        steps = present.sum(2).cumsum(1)
-        present &= (steps <= length)[:, :, None]  # pairs that fit
-        inputs = _at_the_end(pairs, present, length, BLANK)
+        present = that_fit(present, length)
+        inputs = at_the_end(pairs, present, length, BLANK)
         # every step is a read token of the value and, one step before, an answer
-        tokens = _at_the_end(pairs.masked_fill(~again[:, :, None], IGNORE), present, length, IGNORE)
+        tokens = at_the_end(pairs.masked_fill(~again[:, :, None], IGNORE), present, length, IGNORE)
         is_value = inputs >= FIRST_KEY + self.key_tokens
         targets = torch.full((rows, length), IGNORE)
         targets[:, :-1] = tokens[:, 1:].masked_fill(~is_value[:, 1:], IGNORE)
@@ -150,11 +150,3 @@ def _of(motifs: Tensor, which: Tensor) -> Tensor:
 def _within(sizes: Tensor, size: int) -> Tensor:
     """(rows, keys) -> (rows, keys, size): True at the first of every so many."""
     return torch.arange(size) < sizes[:, :, None]
-
-
-def _at_the_end(pairs: Tensor, present: Tensor, length: int, fill: int) -> Tensor:
-    """The present steps of all pairs, one after the other, at the end of rows of ``length``: (rows, length)."""
-    pairs, present = pairs.flatten(1), present.flatten(1)
-    place = present.long().cumsum(1) - 1 + length - present.sum(1, keepdim=True)
-    row = torch.full((len(pairs), length + 1), fill)  # what is not present goes behind the end
-    return row.scatter_(1, place.masked_fill(~present, length), pairs)[:, :length].contiguous()
