@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from seqmem.models.fan import FANLayer, FANNet
     from seqmem.models.griffin import griffin_config, hawk_config
     from seqmem.models.language_model import SequenceLM, build, parameter_count
+    from seqmem.models.last_vector import LastVectorDecoder
     from seqmem.models.memory_network import MemoryNetwork
     from seqmem.models.memory_network_lm import MemoryNetworkLM
     from seqmem.models.unitary_lm import UnitaryLM
@@ -30,6 +31,7 @@ __all__ = [
     "CharLSTMConfig",
     "FANLayer",
     "FANNet",
+    "LastVectorDecoder",
     "MemoryNetwork",
     "MemoryNetworkLM",
     "SequenceConfig",
@@ -50,6 +52,7 @@ _HOME = {
     "CharLSTMConfig": "char_lstm",
     "FANLayer": "fan",
     "FANNet": "fan",
+    "LastVectorDecoder": "last_vector",
     "MemoryNetwork": "memory_network",
     "MemoryNetworkLM": "memory_network_lm",
     "SequenceConfig": "config",

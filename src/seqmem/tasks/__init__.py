@@ -34,10 +34,24 @@ TASKS: dict[str, TaskEntry] = _rows(
      "Mamba (2023), arXiv 2312.00752"),
     ("parity", "Parity", "is the number of ones so far odd?",
      "Neural Networks and the Chomsky Hierarchy (2022), arXiv 2207.02098"),
+    ("in_context_recall", "InContextRecall", "which value has this key in this example?",
+     "Mechanistic Design (2024), arXiv 2403.17844"),
+    ("fuzzy_recall", "FuzzyRecall", "which value has this key, when both are several tokens long?",
+     "Mechanistic Design (2024), arXiv 2403.17844"),
     ("noisy_recall", "NoisyRecall", "which value has this key, with noise between the pairs?",
      "Mechanistic Design (2024), arXiv 2403.17844"),
     ("memorization", "Memorization", "facts that are the same in every example, held by the weights",
      "Mechanistic Design (2024), arXiv 2403.17844"),
+    ("compression", "Compression", "all that was read, out of the one vector at the end",
+     "Mechanistic Design (2024), arXiv 2403.17844"),
+    ("compositional_recall", "CompositionalRecall", "which value followed this pair of tokens, not one of them?",
+     "Zoology (2023), arXiv 2312.04927, a variant"),
+    ("induction", "Induction", "what followed the marker, when it was seen the first time?",
+     "Hungry Hungry Hippos (2022), arXiv 2212.14052"),
+    ("adding", "Adding", "the sum of the two numbers that were marked",
+     "Long Short-Term Memory (1997)"),
+    ("listops", "ListOps", "the value of nested lists: maximum, minimum, median, sum modulo ten",
+     "ListOps (2018), arXiv 1804.06028; Long Range Arena (2020), arXiv 2011.04006"),
     ("scratchpad_parity", "ScratchpadParity", "running parities written down: behind the bits, between them, or marked",
      "Your Context Is Not an Array (2024), arXiv 2408.05506"),
     ("chomsky", "Chomsky", "fifteen tasks on strings, from even pairs to square roots, by the machine they ask for",
@@ -52,8 +66,12 @@ TASKS: dict[str, TaskEntry] = _rows(
      "The pitfalls of next-token prediction (2024), arXiv 2403.06963"),
     ("stories", "Stories", "people walk about and carry things; a question that needs one, two or three sentences",
      "bAbI (2015), arXiv 1502.05698, its kinds of question"),
+    ("fact_recall", "FactRecall", "facts of a synthetic world: told, asked, asked in other words, or never told",
+     "own; Physics of Language Models: Part 3.1 (2023), arXiv 2309.14316"),
     ("digits", "Digits", "which digit, from its 8x8 image read pixel by pixel",
      "Optical Recognition of Handwritten Digits (1998), UCI, CC BY 4.0"),
+    ("permuted_digits", "PermutedDigits", "which digit, its pixels in an order that means nothing?",
+     "IRNN (2015), arXiv 1504.00941"),
     ("delayed_copying", "DelayedCopying", "say the few symbols of the beginning, after nothing for a long time",
      "Unitary Evolution Recurrent Neural Networks (2015), arXiv 1511.06464"),
     ("dyck", "Dyck", "well nested brackets of several kinds: which one closes now?",
@@ -87,6 +105,8 @@ def describe(name: str, **options: Any) -> dict[str, Any]:
 
     Raises InputError as :func:`get_task` does.
     """
+    from seqmem.tasks.grid import changes_of
+
     task = get_task(name, **options)
     return {
         "name": name,
@@ -96,6 +116,9 @@ def describe(name: str, **options: Any) -> dict[str, Any]:
         "metric": task.metric,
         "chance": task.chance,
         "solved_at": task.solved_at,
+        "readout": task.readout,
+        "baseline": dict(task.baseline),
+        "changes": changes_of(task),
         "train_length": task.train_length,
         "test_lengths": list(task.test_lengths),
         "slices": list(task.slices),

@@ -6,8 +6,9 @@ what is asked where, and what a guess would score.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ IGNORE = -100  # the target where nothing is asked (the cross-entropy convention
 
 Split = Literal["train", "validation", "test"]
 Metric = Literal["accuracy", "bits_per_byte"]
+#: option -> values, easy to hard
+Changes = Mapping[str, Sequence[Any]]
 
 
 class Batch(NamedTuple):
@@ -35,6 +38,12 @@ class Task:
     metric: ClassVar[Metric] = "accuracy"
     #: accuracy on validation data from which on the task counts as solved and training may stop; None: never
     solved_at: ClassVar[float | None] = 0.995
+    #: from what a model answers: its output "each" position, or the "last" vector alone, for all positions
+    readout: ClassVar[Literal["each", "last"]] = "each"
+    #: the easiest point of the difficulty grid (:mod:`seqmem.tasks.grid`); an option not named has its default
+    baseline: ClassVar[Mapping[str, Any]] = {}
+    #: its other points, each the baseline with this one option changed; when empty, two and four times its ``length``
+    changes: ClassVar[Changes] = {}
 
     @property
     def vocab_size(self) -> int:

@@ -6,11 +6,12 @@ Source: Neural Turing Machines (2014), arXiv 1410.5401, its copy task, with symb
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
 from seqmem.tasks import _check
-from seqmem.tasks.base import IGNORE, Batch, Split, Task
+from seqmem.tasks.base import IGNORE, Batch, Changes, Split, Task
 
 SEPARATOR, ASK, FIRST_SYMBOL = 0, 1, 2
 
@@ -27,6 +28,8 @@ class Copying(Task):
         vocabulary: number of different symbols.
         test_lengths: lengths to test at, even numbers, by default 1, 2 and 4 times ``length``.
     """
+
+    changes: ClassVar[Changes] = {"vocabulary": (32, 64), "length": (128, 256)}
 
     length: int = 64
     vocabulary: int = 16

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from seqmem.tasks._few_symbols import FewSymbols
+from seqmem.tasks.base import Changes
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class DelayedCopying(FewSymbols):
     """
 
     name: ClassVar[str] = "delayed_copying"
+    changes: ClassVar[Changes] = {"symbols": (15, 20), "vocabulary": (16, 32), "length": (80, 160)}
 
     length: int = 40
     symbols: int = 10

@@ -43,6 +43,7 @@ class Digits(Task):
     at.
     """
 
+    name: ClassVar[str] = "digits"
     solved_at: ClassVar[float | None] = None
 
     @property
@@ -64,9 +65,9 @@ class Digits(Task):
     def sample(self, batch_size: int, length: int, generator: torch.Generator, *, split: Split = "train") -> Batch:
         """``batch_size`` images of the split in random order; none comes twice in a batch before every one has come
         once."""
-        _check.request("digits", batch_size, length, generator, split)
+        _check.request(self.name, batch_size, length, generator, split)
         if length != PIXELS:
-            raise InputError(f"task 'digits': length={length}, expected {PIXELS}: the images have 8x8 pixels")
+            raise InputError(f"task '{self.name}': length={length}, expected {PIXELS}: the images have 8x8 pixels")
         images, labels = _splits()[split]
         passes = -(-batch_size // len(images))
         order = _draw.shuffled(torch.arange(len(images)).expand(passes, -1), generator).flatten()[:batch_size]

@@ -6,13 +6,14 @@ Source: Can Recurrent Neural Networks Learn Nested Recursion? (2018), Linguistic
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from seqmem.errors import InputError
 from seqmem.tasks import _check
-from seqmem.tasks.base import IGNORE, Batch, Split, Task
+from seqmem.tasks.base import IGNORE, Batch, Changes, Split, Task
 
 OPEN, CLOSED = "([{<", ")]}>"
 
@@ -31,6 +32,8 @@ class Dyck(Task):
         depth: most brackets that are open at once.
         test_lengths: lengths to test at, even numbers, by default 1, 2 and 4 times ``length``.
     """
+
+    changes: ClassVar[Changes] = {"pairs": (4, 8), "depth": (6, 8), "length": (40, 80)}
 
     length: int = 20
     pairs: int = 2

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from seqmem.tasks import _check
-from seqmem.tasks.base import IGNORE, Batch, Split, Task
+from seqmem.tasks.base import IGNORE, Batch, Changes, Split, Task
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Memorization(Task):
         table: the seed that the table is drawn from; another one, another table.
         test_lengths: lengths to test at, by default 1, 2 and 4 times ``length``.
     """
+
+    changes: ClassVar[Changes] = {"facts": (512, 1024, 2048), "values": (32, 64)}
 
     length: int = 32
     facts: int = 256

@@ -7,12 +7,13 @@ which the answer at every step is a function of what was read since the last res
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
 from seqmem.errors import InputError
 from seqmem.tasks import _check
-from seqmem.tasks.base import Batch, Split, Task
+from seqmem.tasks.base import Batch, Changes, Split, Task
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class MemoryHorizon(Task):
         reset_every: mean distance of resets; each step is one with probability 1 / reset_every.
         test_lengths: lengths to test at, by default 1, 2 and 4 times ``length``.
     """
+
+    changes: ClassVar[Changes] = {"reset_every": (24.0, 48.0), "numbers": (20,), "length": (128, 256)}
 
     length: int = 64
     numbers: int = 10

@@ -6,14 +6,14 @@ Source: Zoology: Measuring and Improving Recall in Efficient Language Models (20
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from seqmem.errors import InputError
 from seqmem.tasks import _check, _draw
-from seqmem.tasks.base import IGNORE, Batch, Split, Task
+from seqmem.tasks.base import IGNORE, Batch, Changes, Split, Task
 
 BLANK = 0
 
@@ -37,6 +37,8 @@ class MQAR(Task):
         distinct_values: within an example no value is given to two keys, as in Zoology; False draws them independently.
         test_lengths: lengths to test at, by default 1, 2 and 4 times ``length``; the pairs stay, the gaps grow.
     """
+
+    changes: ClassVar[Changes] = {"pairs": (12, 16), "vocabulary": (128, 512), "length": (128, 256)}
 
     length: int = 64
     pairs: tuple[int, ...] = (2, 4, 8)

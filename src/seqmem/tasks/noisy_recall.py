@@ -6,16 +6,16 @@ Source: Mechanistic Design and Scaling of Hybrid Architectures (2024), arXiv 240
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import torch
+from typing import ClassVar
 
 from seqmem.errors import InputError
 from seqmem.tasks import _check
-from seqmem.tasks.base import IGNORE, Batch, Split, Task
+from seqmem.tasks.base import Changes
+from seqmem.tasks.in_context_recall import InContextRecall
 
 
 @dataclass(frozen=True)
-class NoisyRecall(Task):
+class NoisyRecall(InContextRecall):
     """Pairs of a key and its value, the same keys again and again, with noise between the pairs.
 
     Every example has its own values. A key that comes again is asked for its value, which the next token tells. Noise
@@ -31,75 +31,25 @@ class NoisyRecall(Task):
             keys.
     """
 
-    length: int = 64
-    keys: int = 8
-    values: int = 8
+    name: ClassVar[str] = "noisy_recall"
+    changes: ClassVar[Changes] = {
+        "noise": (0.4, 0.6), "keys": (12, 16, 24), "values": (16, 32, 64), "length": (128, 256),
+    }  # fmt: skip
+
     noise: float = 0.2
     noise_tokens: int = 16
-    test_lengths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        length = _check.integer("noisy_recall", "length", self.length, at_least=1)
-        _check.integer("noisy_recall", "keys", self.keys, at_least=1)
-        _check.integer("noisy_recall", "values", self.values, at_least=2)
-        _check.integer("noisy_recall", "noise_tokens", self.noise_tokens, at_least=1)
+        _check.integer(self.name, "noise_tokens", self.noise_tokens, at_least=1)
         if isinstance(self.noise, bool) or not isinstance(self.noise, int | float) or not 0 <= self.noise < 1:
             raise InputError(f"task 'noisy_recall': noise={self.noise!r}, expected a number from 0 to below 1")
         object.__setattr__(self, "noise", float(self.noise))
-        object.__setattr__(self, "test_lengths", _check.lengths_to_test("noisy_recall", self.test_lengths, length))
-        for one in self.test_lengths:
-            self._pairs(one)
+        super().__post_init__()
 
     @property
-    def vocab_size(self) -> int:
-        return self.keys + self.values + self.noise_tokens
+    def _share_of_noise(self) -> float:
+        return self.noise
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
-    def chance(self) -> float:
-        return 1 / self.values
-
-    def _pairs(self, length: int) -> int:
-        """Pairs in ``length`` steps; more than there are keys, so that one at least comes again."""
-        pairs = int((1 - self.noise) * length / 2)
-        if pairs <= self.keys:
-            raise InputError(
-                f"task 'noisy_recall': length={length} with noise={self.noise:g} has {pairs} pairs, expected more than "
-                f"the {self.keys} keys; use fewer keys, less noise or a greater length"
-            )
-        return pairs
-
-    def sample(self, batch_size: int, length: int, generator: torch.Generator, *, split: Split = "train") -> Batch:
-        """``batch_size`` fresh examples of ``length`` steps."""
-        _check.request("noisy_recall", batch_size, length, generator, split)
-        pairs = self._pairs(length)
-        keys = torch.randint(self.keys, (batch_size, pairs), generator=generator)
-        value_of = self.keys + torch.randint(self.values, (batch_size, self.keys), generator=generator)
-        values = value_of.gather(1, keys)  # (batch, pair)
-        again = (keys[:, :, None] == keys[:, None, :]).tril(-1).any(2)
-
-        parts = length - pairs  # pairs and single noise tokens, in any order
-        order = torch.rand(batch_size, parts, generator=generator, dtype=torch.float64).argsort(1)
-        is_pair = order < pairs
-        begin = (1 + is_pair.long()).cumsum(1) - 1 - is_pair.long()  # of every part
-        place = begin[is_pair].view(batch_size, pairs)
-        noise = torch.randint(self.noise_tokens, (batch_size, length), generator=generator)
-        inputs = self.keys + self.values + noise
-        inputs.scatter_(1, place, keys).scatter_(1, place + 1, values)
-        targets = torch.full((batch_size, length), IGNORE)
-        return Batch(inputs, targets.scatter_(1, place, values.masked_fill(~again, IGNORE)))
-
-    def example(self, generator: torch.Generator) -> str:
-        """Keys as letters, values as numbers, noise as dots; a question mark where a value is asked."""
-        batch = self.sample(1, self.length, generator)
-        words = []
-        for token, target in zip(batch.inputs[0].tolist(), batch.targets[0].tolist(), strict=True):
-            if token < self.keys:
-                letter = chr(ord("A") + token) if self.keys <= 26 else f"k{token}"
-                words.append(letter if target == IGNORE else f"{letter}?")
-            else:
-                words.append(str(token - self.keys) if token < self.keys + self.values else ".")
-        return " ".join(words)
+    def _noise_tokens(self) -> int:
+        return self.noise_tokens

@@ -6,11 +6,12 @@ Source: Neural Networks and the Chomsky Hierarchy (2022), arXiv 2207.02098.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
 from seqmem.tasks import _check
-from seqmem.tasks.base import IGNORE, Batch, Split, Task
+from seqmem.tasks.base import IGNORE, Batch, Changes, Split, Task
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Parity(Task):
         every_position: ask at every step; False asks at the last only, as in the source, which is much harder to learn.
         test_lengths: lengths to test at, by default 1, 2 and 4 times ``length``.
     """
+
+    changes: ClassVar[Changes] = {"every_position": (False,), "length": (64, 128)}
 
     length: int = 32
     every_position: bool = True

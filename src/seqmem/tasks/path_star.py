@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from seqmem.errors import InputError
 from seqmem.tasks import _check, _draw
-from seqmem.tasks.base import IGNORE, Batch, Split, Task
+from seqmem.tasks.base import IGNORE, Batch, Changes, Split, Task
 
 BLANK, EDGE, QUESTION, ANSWER, DUMMY, FIRST_NODE = range(6)
 
@@ -41,6 +41,8 @@ class PathStar(Task):
             is said at once.
         test_lengths: lengths to test at, by default 1, 2 and 4 times ``length``; the arms grow.
     """
+
+    changes: ClassVar[Changes] = {"arms": (3,), "length": (48, 96)}
 
     length: int = 24
     arms: tuple[int, ...] = (2,)

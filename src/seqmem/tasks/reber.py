@@ -7,14 +7,14 @@ in Long Short-Term Memory (1997), Neural Computation 9.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from seqmem.errors import InputError
 from seqmem.tasks import _check
-from seqmem.tasks.base import IGNORE, Batch, Split, Task
+from seqmem.tasks.base import IGNORE, Batch, Changes, Split, Task
 
 SYMBOLS = "BTSXPVE"
 B, T, S, X, P, V, E = range(7)
@@ -50,6 +50,8 @@ class Reber(Task):
         ask: "close" or "valid".
         test_lengths: lengths to test at, by default 1, 2 and 4 times ``length``.
     """
+
+    changes: ClassVar[Changes] = {"ask": ("valid",), "length": (40, 80)}
 
     length: int = 20
     embedded: bool = True

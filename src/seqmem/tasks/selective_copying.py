@@ -13,6 +13,7 @@ from torch import Tensor
 
 from seqmem.tasks import _draw
 from seqmem.tasks._few_symbols import FewSymbols
+from seqmem.tasks.base import Changes
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class SelectiveCopying(FewSymbols):
     """
 
     name: ClassVar[str] = "selective_copying"
+    changes: ClassVar[Changes] = {"symbols": (16, 32), "vocabulary": (32, 64), "length": (128, 256)}
 
     length: int = 64
     symbols: int = 8

@@ -6,14 +6,14 @@ Source: Just read twice: closing the recall gap for recurrent language models (2
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from seqmem.errors import InputError
 from seqmem.tasks import _check, _draw
-from seqmem.tasks.base import IGNORE, Batch, Split, Task
+from seqmem.tasks.base import IGNORE, Batch, Changes, Split, Task
 
 FIRST, SECOND, ASK, FIRST_ITEM = 0, 1, 2, 3
 ORDERS = ("short_first", "long_first")
@@ -38,6 +38,8 @@ class SetIntersection(Task):
         test_lengths: lengths to test at, by default 1 and about 2 and 4 times the training length, as far as the
             vocabulary reaches; another length is another long list, see :meth:`length_of`.
     """
+
+    changes: ClassVar[Changes] = {"short": (8, 16), "long": (64, 96)}
 
     long: int = 48
     short: int = 4

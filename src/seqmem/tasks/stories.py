@@ -6,9 +6,9 @@ Kinds of question: Towards AI-Complete Question Answering: A Set of Prerequisite
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch import Tensor
 from seqmem.errors import InputError
 from seqmem.tasks import _check
 from seqmem.tasks._walks import GRAMMAR, KINDS, PHRASE, SENTENCE, WORDS, tell
-from seqmem.tasks.base import IGNORE, Batch, Split, Task
+from seqmem.tasks.base import IGNORE, Batch, Changes, Split, Task
 
 
 class Told(NamedTuple):
@@ -54,6 +54,9 @@ class Stories(Task):
         kinds: of question; with several every batch mixes them evenly. Each is a slice, ``"kind=two"``.
         test_lengths: lengths to test at, by default 1, 2 and 4 times ``length``; the stories grow.
     """
+
+    baseline: ClassVar[Mapping[str, Any]] = {"kinds": ("one",)}
+    changes: ClassVar[Changes] = {"kinds": ("two", "three"), "length": (176, 352)}
 
     length: int = 88
     kinds: tuple[str, ...] = ("one", "two", "three")

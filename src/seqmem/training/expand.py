@@ -13,6 +13,7 @@ from seqmem.errors import InputError, did_you_mean
 from seqmem.mixers import get_mixer
 from seqmem.tasks import TASKS, get_task
 from seqmem.tasks.base import Task
+from seqmem.tasks.grid import grid
 from seqmem.training.aggregate import task_names
 from seqmem.training.budgets import Plan, get_plan
 from seqmem.training.experiment import Experiment, source_digest
@@ -75,16 +76,26 @@ def _check_published(study: Study, experiments: list[Experiment]) -> None:
 
 
 def _tasks(study: Study, named: Named, plan: Plan) -> Iterator[Task]:
-    """The task once, or once per train length. Options of the study's own take the place of the budget's."""
+    """The task once, or once per train length, or per point of its difficulty grid (``grid: true`` among its options).
+    Options of the study's own take the place of the budget's."""
     options: dict[str, Any] = dict(named.options or plan.training(named.name).task_options)
+    whole_grid = options.pop("grid", False)
+    if not isinstance(whole_grid, bool):
+        raise InputError(f"{study.origin('tasks')}: grid of '{named.name}' is {whole_grid!r}, expected true or false")
     if isinstance(options.get("path"), str):
         options["path"] = os.path.abspath(options["path"])  # the same text from whichever folder
     if study.lengths is None or named.name not in TASKS:
         with blamed_on(study.origin("tasks")):
-            yield get_task(named.name, **options)
+            yield from _points(named.name, options, whole_grid)
     for length in study.lengths or []:
         with blamed_on(study.origin("lengths")):
-            yield get_task(named.name, **{**options, "length": length})
+            yield from _points(named.name, {**options, "length": length}, whole_grid)
+
+
+def _points(name: str, options: dict[str, Any], whole_grid: bool) -> list[Task]:
+    if not whole_grid:
+        return [get_task(name, **options)]
+    return [get_task(name, **point.options) for point in grid(name, **options)]
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ from seqmem.training.seeds import address, generator
 from seqmem.training.timing import measure_decoding
 
 if TYPE_CHECKING:
-    from seqmem.models import SequenceLM
+    from seqmem.models import LastVectorDecoder, SequenceLM
 
 CURVE = "metrics.jsonl"
 HIGH_LOSS = 4.0  # times the loss of a uniform guess: above it a training has lost its way ...
@@ -78,9 +78,10 @@ def train(
         return _Training(experiment, folder, progress or (lambda _: None), checkpoint_seconds).run()
 
 
-def build_model(experiment: Experiment, vocab_size: int) -> SequenceLM:
-    """The untrained model of an experiment; its first weights depend on nothing but the description."""
-    from seqmem.models import SequenceConfig, build
+def build_model(experiment: Experiment, vocab_size: int, readout: str = "each") -> SequenceLM | LastVectorDecoder:
+    """The untrained model of an experiment; its first weights depend on nothing but the description. readout: the
+    task's, "each" position or the "last" vector."""
+    from seqmem.models import LastVectorDecoder, SequenceConfig, build
 
     layer = {"name": experiment.mixer, **experiment.mixer_options}
     config = SequenceConfig(
@@ -90,7 +91,12 @@ def build_model(experiment: Experiment, vocab_size: int) -> SequenceLM:
         mlp_width=experiment.mlp_width,
         short_conv=experiment.short_conv,
     )
-    return build(config, address(experiment.seed, "weights"))
+    seed = address(experiment.seed, "weights")
+    if readout == "each":
+        return build(config, seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return LastVectorDecoder(config)
 
 
 class _Training:
@@ -102,7 +108,7 @@ class _Training:
         self.experiment, self.budget, self.folder = experiment, experiment.budget, folder
         self.progress, self.checkpoint_seconds = progress, checkpoint_seconds
         self.task: Task = get_task(experiment.task, **experiment.task_options)
-        self.model = build_model(experiment, self.task.vocab_size)
+        self.model = build_model(experiment, self.task.vocab_size, self.task.readout)
         self.optimiser = make_optimiser(self.model, self.budget.weight_decay)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.high_loss = HIGH_LOSS * math.log(max(3, self.task.vocab_size))
