@@ -37,6 +37,7 @@ GOLDEN = {  # of 12 examples at the training length, seed 0; published results a
     "dyck": "113d1fb6eb51fe97",
     "cross_serial": "f96bacf74fd1a6c3",
     "reber": "72e0aa10de616bfd",
+    "templates": "8826dae2da707493",
 }
 
 
