@@ -1,4 +1,4 @@
-"""ALiBi, sinks, Transformer-XL, Hopfield, grouped queries and dual attention: against loops over single queries."""
+"""ALiBi, sinks, Transformer-XL, Hopfield, grouped queries, dual and template attention: against loops over queries."""
 
 import math
 
@@ -13,6 +13,7 @@ from seqmem.mixers.dual_attention import DualAttention
 from seqmem.mixers.grouped_query_attention import GroupedQueryAttention
 from seqmem.mixers.hopfield import Hopfield
 from seqmem.mixers.sink_attention import SinkAttention
+from seqmem.mixers.template_attention import TemplateAttention
 from seqmem.mixers.transformer_xl import TransformerXLAttention
 
 TIME, WIDTH, HEADS, HEAD = 14, 8, 2, 4
@@ -126,6 +127,36 @@ def test_shared_keys_are_attention_with_repeated_weights(generator: torch.Genera
     torch.testing.assert_close(shared(x)[0], whole(x)[0])
     sizes = [layer(x)[1].key.numel() for layer in (shared, whole)]
     assert sizes[0] * 2 == sizes[1]
+
+
+@pytest.mark.parametrize(("scores", "values"), [(True, True), (True, False), (False, True)])
+def test_template_attention_adds_the_identity_to_both_products(
+    scores: bool, values: bool, generator: torch.Generator
+) -> None:
+    """Against W_q W_k^T + a I and W_v W_o + b I as whole matrices of width by width."""
+    layer = TemplateAttention(WIDTH, heads=HEADS, on_scores=scores, on_values=values, multiplier=3.0).double()
+    a, b = (torch.randn(HEADS, dtype=torch.float64, generator=generator) for _ in range(2))
+    with torch.no_grad():
+        for number, value in ((layer.a, a), (layer.b, b)):
+            if number is not None:
+                number.copy_(value)
+    x, one = noise(generator), torch.eye(WIDTH, dtype=torch.float64)
+    wq, wk, wv = (part.unflatten(0, (HEADS, HEAD)) for part in layer.qkv.weight.chunk(3))
+    wo = layer.out.weight.unflatten(1, (HEADS, HEAD))  # (width, heads, head)
+    expected = torch.zeros_like(x)
+    for h in range(HEADS):
+        compare = wq[h].T @ wk[h] / HEAD**0.5 + (3 * a[h] * one if scores else 0)
+        hand_on = wo[:, h] @ wv[h] + (3 * b[h] * one if values else 0)
+        for t in range(TIME):
+            share = torch.einsum("bw,wv,bjv->bj", x[:, t], compare, x[:, : t + 1]).softmax(-1)
+            expected[:, t] += torch.einsum("bj,bjv,wv->bw", share, x[:, : t + 1], hand_on)
+    torch.testing.assert_close(layer(x)[0], expected)
+    torch.testing.assert_close(layer.read(x, layer.attention(x)), expected)
+    state, parts = None, []
+    for piece in x.split([3, 1, TIME - 4], 1):
+        y, state = layer(piece, state)
+        parts.append(y)
+    torch.testing.assert_close(torch.cat(parts, 1), expected)
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ GOLDEN = {  # of 12 examples at the training length, seed 0; published results a
     "listops": "34e95bbc68f4a1b4",
     "fact_recall": "31f70fa07639b0dc",
     "permuted_digits": "4c60ae8a596ead5f",
+    "templates": "8826dae2da707493",
 }
 
 

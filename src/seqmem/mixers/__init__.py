@@ -154,6 +154,8 @@ MIXERS: dict[str, MixerEntry] = _rows(
      "Hopfield Networks is All You Need (2020), arXiv 2008.02217"),
     ("dual_attention", "DualAttention", "sensory heads beside heads that read relations and symbols", "linear",
      "Disentangling and Integrating Relational and Sensory Information (2024), arXiv 2405.16727"),
+    ("template_attention", "TemplateAttention", "softmax attention that can match and copy the unseen", "linear",
+     "When can transformers reason with abstract symbols? (2023), arXiv 2310.09753"),
 )  # fmt: skip
 
 

@@ -17,7 +17,8 @@ class ScoredAttention(Mixer):
     """y_t = W_o [sum_j softmax_j(score_tj) v_j]_heads over the positions that are seen.
 
     A subclass defines :meth:`score`, and may narrow what is seen (:meth:`seen`) and what is kept (:meth:`wanted`,
-    ``room``). The whole score matrix of a call is held: (batch, heads, time, read + time).
+    ``room``), or change what an entry holds (:meth:`empty`, ``_projected``, ``_merged``). The whole score matrix of a
+    call is held: (batch, heads, time, read + time).
 
     form: "parallel" is the whole call at once, "recurrent" one position at a time; "auto" is "parallel".
     """
@@ -44,9 +45,13 @@ class ScoredAttention(Mixer):
         """(batch, entries) bool: what must be kept; None: everything."""
         return None
 
+    def empty(self, batch_size: int, count: int) -> Entries:
+        """Room for ``count`` entries."""
+        return no_entries(batch_size, count, self.heads, self.head, self.head, self.out.weight)
+
     def initial_state(self, batch_size: int) -> Entries:
         """Nothing was read."""
-        return no_entries(batch_size, self.room or 0, self.heads, self.head, self.head, self.out.weight)
+        return self.empty(batch_size, self.room or 0)
 
     def forward(
         self,
@@ -76,7 +81,7 @@ class ScoredAttention(Mixer):
         self.check_input(x, mask, reset, "auto")
         packing = pack(mask, reset)
         packed = to_front(packing, x)
-        empty = no_entries(len(x), 0, self.heads, self.head, self.head, self.out.weight)
+        empty = self.empty(len(x), 0)
         query, key, value = self._projected(packed)
         seen = meet(packing, empty, key, value, *places(packing, empty.position, packed))
         return matrix_to_place(packing, softmax_over(self.score(query, seen), self.seen(seen)))

@@ -80,6 +80,8 @@ TASKS: dict[str, TaskEntry] = _rows(
      "Assessing the Unitary RNN (2022), arXiv 2208.05719"),
     ("reber", "Reber", "strings of a small automaton: which symbol closes this one, or is it one at all?",
      "Implicit Learning of Artificial Grammars (1967); Long Short-Term Memory (1997)"),
+    ("templates", "Templates", "strings that follow a template such as 'a b a', of symbols seen in training or not",
+     "When can transformers reason with abstract symbols? (2023), arXiv 2310.09753"),
 )  # fmt: skip
 
 
