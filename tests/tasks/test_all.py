@@ -37,6 +37,12 @@ GOLDEN = {  # of 12 examples at the training length, seed 0; published results a
     "dyck": "113d1fb6eb51fe97",
     "cross_serial": "f96bacf74fd1a6c3",
     "reber": "72e0aa10de616bfd",
+    "needle": "17d695a10b0cfca2",
+    "multi_needle": "e42253d0e21fa898",
+    "passkey": "36d19049f33dc785",
+    "variable_tracking": "f0a0f81548425427",
+    "question_answering": "a67ed7bbbffe71c3",
+    "key_value_updates": "c3dc1fa24fa20c20",
 }
 
 

@@ -14,7 +14,7 @@ from seqmem.mixers import get_mixer
 from seqmem.tasks import TASKS, get_task
 from seqmem.tasks.base import Task
 from seqmem.training.budgets import Plan, get_plan
-from seqmem.training.experiment import Experiment, source_digest
+from seqmem.training.experiment import Experiment, digest, source_digest
 from seqmem.training.sizing import size
 from seqmem.training.study import Named, Study
 
@@ -48,7 +48,7 @@ def expand(study: Study) -> list[Experiment]:
                                 source=source,
                                 task=named.name,
                                 task_options=options,
-                                data=getattr(task, "data_sha256", None),
+                                data=_data(task),
                                 study_width=width,
                                 width=sized.width,
                                 mlp_width=sized.mlp_width,
@@ -67,12 +67,18 @@ def _tasks(study: Study, named: Named, plan: Plan) -> Iterator[Task]:
     options: dict[str, Any] = dict(named.options or plan.training(named.name).task_options)
     if isinstance(options.get("path"), str):
         options["path"] = os.path.abspath(options["path"])  # the same text from whichever folder
-    if study.lengths is None or named.name not in TASKS:
+    if study.lengths is None or (named.name not in TASKS and ":" not in named.name):
         with blamed_on(study.origin("tasks")):
             yield get_task(named.name, **options)
     for length in study.lengths or []:
         with blamed_on(study.origin("lengths")):
             yield get_task(named.name, **{**options, "length": length})
+
+
+def _data(task: Task) -> str | None:
+    """A digest of what name and options do not say: the data behind a path, the file of a task of the user's own."""
+    known = [part for part in (task.data_sha256, source_digest(type(task))) if part is not None]
+    return digest(known) if len(known) > 1 else known[0] if known else None
 
 
 @contextlib.contextmanager

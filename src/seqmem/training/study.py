@@ -85,7 +85,7 @@ class Study(BaseModel):
 
 EXPECTED = {
     "mixers": "a list of mixers, each a name, package.module:ClassName or {name: {option: value}}",
-    "tasks": "a list of task names, or a mapping from names to options such as {mqar: {length: 64}}",
+    "tasks": "a list of tasks, each a name or package.module:ClassName, or a mapping to options: {mqar: {length: 64}}",
     "widths": "whole numbers of at least 1",
     "layers": "a whole number of at least 1",
     "short_conv": "a whole number: how many positions the convolution in front of every mixer sees; 0 for none",
