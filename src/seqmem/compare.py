@@ -14,7 +14,7 @@ from seqmem.mixers import get_mixer
 from seqmem.report.compare_page import cell_text, compare_page
 from seqmem.report.findings import findings, label_of
 from seqmem.report.tables import console
-from seqmem.tasks import TASKS, get_task
+from seqmem.tasks import get_task, summary_of
 from seqmem.training.aggregate import Summary, aggregate
 from seqmem.training.compare import StudyOutcome, run_study
 from seqmem.training.files import to_json, write_text
@@ -79,7 +79,7 @@ def _examples(summary: Summary) -> list[dict[str, str]]:
     return [
         {
             "name": task["name"],
-            "summary": TASKS[task["task"]].summary,
+            "summary": summary_of(task["task"]),
             "text": get_task(task["task"], **task["options"]).example(torch.Generator().manual_seed(0)),
         }
         for task in summary["tasks"]

@@ -47,6 +47,12 @@ GOLDEN = {  # of 12 examples at the training length, seed 0; published results a
     "fact_recall": "31f70fa07639b0dc",
     "permuted_digits": "4c60ae8a596ead5f",
     "templates": "8826dae2da707493",
+    "needle": "17d695a10b0cfca2",
+    "multi_needle": "e42253d0e21fa898",
+    "passkey": "36d19049f33dc785",
+    "variable_tracking": "f0a0f81548425427",
+    "question_answering": "a67ed7bbbffe71c3",
+    "key_value_updates": "c3dc1fa24fa20c20",
 }
 
 

@@ -18,7 +18,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mixers", metavar="A,B", help="names (see 'seqmem mixers') or package.module:ClassName, separated by commas"
     )
-    parser.add_argument("--tasks", metavar="X,Y", help="names (see 'seqmem tasks'), separated by commas")
+    parser.add_argument(
+        "--tasks", metavar="X,Y", help="names (see 'seqmem tasks') or package.module:ClassName, separated by commas"
+    )
     parser.add_argument("--seeds", type=int, metavar="N", help="repetitions with different seeds")
     parser.add_argument("--budget", choices=("smoke", "laptop", "full"), help="how long to train (default: laptop)")
     parser.add_argument(

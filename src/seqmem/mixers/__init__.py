@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from seqmem.errors import InputError, did_you_mean
+from seqmem.loading import load_class
 
 if TYPE_CHECKING:
     from torch import nn
@@ -166,30 +167,12 @@ def get_mixer(name: str) -> type[nn.Module]:
     no ``nn.Module``.
     """
     if ":" in name:
-        return _load_class(name)
+        from torch import nn
+
+        return load_class(name, nn.Module, "mixer", "a class derived from torch.nn.Module")
     if name not in MIXERS:
         raise InputError(
             f"unknown mixer '{name}'.{did_you_mean(name, MIXERS)} Known: {', '.join(MIXERS)}; "
             "or give your own as package.module:ClassName"
         )
     return getattr(importlib.import_module(f"seqmem.mixers.{name}"), MIXERS[name].class_name)
-
-
-def _load_class(path: str) -> type[nn.Module]:
-    from torch import nn
-
-    module_name, _, class_name = path.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise InputError(
-            f"cannot import '{module_name}' for mixer '{path}': {type(error).__name__}: {error}; "
-            "is it installed or in the current folder?"
-        ) from error
-    if not hasattr(module, class_name):
-        names = [n for n, v in vars(module).items() if isinstance(v, type) and issubclass(v, nn.Module)]
-        raise InputError(f"module '{module_name}' has no '{class_name}'.{did_you_mean(class_name, names)}")
-    found = getattr(module, class_name)
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise InputError(f"'{path}' is {found!r}, expected a class derived from torch.nn.Module")
-    return found

@@ -7,20 +7,10 @@ from typing import Any
 import torch
 
 from seqmem.errors import InputError
+from seqmem.tasks.tokenizers import ByteTokenizer
 
 #: in ``settings``: a name, or TINY for random weights (smoke budget: nothing is downloaded)
 PRETRAINED, TINY = "pretrained", ""
-
-
-class ByteTokenizer:
-    """A token is a byte of UTF-8, as for our models of bytes."""
-
-    def __call__(self, text: str, add_special_tokens: bool = False) -> dict[str, list[int]]:
-        return {"input_ids": list(text.encode())}
-
-    def decode(self, ids: Any) -> str:
-        """The text of these bytes."""
-        return bytes(int(i) for i in ids).decode("utf-8", errors="replace")
 
 
 def subject(model: str | None, settings: dict[str, Any]) -> tuple[Any, Any]:

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seqmem.errors import InputError, did_you_mean
+from seqmem.loading import load_class
 
 if TYPE_CHECKING:
     from seqmem.tasks.base import Task
@@ -82,23 +83,56 @@ TASKS: dict[str, TaskEntry] = _rows(
      "Implicit Learning of Artificial Grammars (1967); Long Short-Term Memory (1997)"),
     ("templates", "Templates", "strings that follow a template such as 'a b a', of symbols seen in training or not",
      "When can transformers reason with abstract symbols? (2023), arXiv 2310.09753"),
+    ("needle", "Needle", "text: one sentence about a secret word in prose about nothing; what was the word?",
+     "RULER (2024), arXiv 2404.06654, its kinds of task"),
+    ("multi_needle", "MultiNeedle", "text: several such sentences about different places; one of them is asked",
+     "RULER (2024), arXiv 2404.06654, its kinds of task"),
+    ("passkey", "Passkey", "text: five digits somewhere in prose, to be said again",
+     "Landmark Attention (2023), arXiv 2305.16300, its kind of task"),
+    ("variable_tracking", "VariableTracking", "text: let one letter be a number, another be that letter, and so on",
+     "RULER (2024), arXiv 2404.06654, its kinds of task"),
+    ("question_answering", "QuestionAnswering", "text: who is where, who has what, from facts strewn over prose",
+     "bAbI (2015), arXiv 1502.05698; BABILong (2024), arXiv 2406.10149, their kinds of question"),
+    ("key_value_updates", "KeyValueUpdates", "text: things are painted again and again; the last colour counts",
+     "Unable to Forget (2025), arXiv 2506.08184, its kind of task"),
 )  # fmt: skip
 
 
 def get_task(name: str, **options: Any) -> Task:
-    """The task ``name`` with these options.
+    """The task ``name`` with these options; a name of :data:`TASKS`, or ``"package.module:ClassName"`` for a task of
+    one's own.
 
-    Raises InputError for an unknown name or option (with the nearest known one) or a bad value.
+    Raises InputError for an unknown name or option (with the nearest known one) or a bad value, and for a class that
+    cannot be imported or is no task.
     """
-    if name not in TASKS:
-        raise InputError(f"unknown task '{name}'.{did_you_mean(name, TASKS)} Known: {', '.join(TASKS)}")
-    cls = getattr(importlib.import_module(f"seqmem.tasks.{name}"), TASKS[name].class_name)
+    cls: Any = task_class(name)
     known = [field.name for field in fields(cls)]
     for option in options:
         if option not in known:
             near = did_you_mean(option, known)
             raise InputError(f"task '{name}' has no option '{option}'.{near} Known: {', '.join(known) or 'none'}")
     return cls(**options)
+
+
+def task_class(name: str) -> type[Task]:
+    """The class behind a name, as :func:`get_task` takes it."""
+    if ":" in name:
+        from seqmem.tasks.base import Task
+
+        return load_class(name, Task, "task", "a frozen dataclass derived from seqmem.tasks.base.Task")
+    if name not in TASKS:
+        raise InputError(
+            f"unknown task '{name}'.{did_you_mean(name, TASKS)} Known: {', '.join(TASKS)}; "
+            "or give your own as package.module:ClassName"
+        )
+    return getattr(importlib.import_module(f"seqmem.tasks.{name}"), TASKS[name].class_name)
+
+
+def summary_of(name: str) -> str:
+    """One line about a task: its row of the table, or the first line of the docstring of one's own."""
+    if name in TASKS:
+        return TASKS[name].summary
+    return (task_class(name).__doc__ or "").strip().partition("\n")[0]
 
 
 def describe(name: str, **options: Any) -> dict[str, Any]:
@@ -112,8 +146,8 @@ def describe(name: str, **options: Any) -> dict[str, Any]:
     task = get_task(name, **options)
     return {
         "name": name,
-        "summary": TASKS[name].summary,
-        "source": TASKS[name].source,
+        "summary": summary_of(name),
+        "source": TASKS[name].source if name in TASKS else "",
         "vocab_size": task.vocab_size,
         "metric": task.metric,
         "chance": task.chance,

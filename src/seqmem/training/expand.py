@@ -16,7 +16,7 @@ from seqmem.tasks.base import Task
 from seqmem.tasks.grid import grid
 from seqmem.training.aggregate import task_names
 from seqmem.training.budgets import Plan, get_plan
-from seqmem.training.experiment import Experiment, source_digest
+from seqmem.training.experiment import Experiment, digest, source_digest
 from seqmem.training.sizing import size
 from seqmem.training.study import Named, Study
 
@@ -50,7 +50,7 @@ def expand(study: Study) -> list[Experiment]:
                                 source=source,
                                 task=named.name,
                                 task_options=options,
-                                data=getattr(task, "data_sha256", None),
+                                data=_data(task),
                                 study_width=width,
                                 width=sized.width,
                                 mlp_width=sized.mlp_width,
@@ -84,7 +84,7 @@ def _tasks(study: Study, named: Named, plan: Plan) -> Iterator[Task]:
         raise InputError(f"{study.origin('tasks')}: grid of '{named.name}' is {whole_grid!r}, expected true or false")
     if isinstance(options.get("path"), str):
         options["path"] = os.path.abspath(options["path"])  # the same text from whichever folder
-    if study.lengths is None or named.name not in TASKS:
+    if study.lengths is None or (named.name not in TASKS and ":" not in named.name):
         with blamed_on(study.origin("tasks")):
             yield from _points(named.name, options, whole_grid)
     for length in study.lengths or []:
@@ -96,6 +96,12 @@ def _points(name: str, options: dict[str, Any], whole_grid: bool) -> list[Task]:
     if not whole_grid:
         return [get_task(name, **options)]
     return [get_task(name, **point.options) for point in grid(name, **options)]
+
+
+def _data(task: Task) -> str | None:
+    """A digest of what name and options do not say: the data behind a path, the file of a task of the user's own."""
+    known = [part for part in (task.data_sha256, source_digest(type(task))) if part is not None]
+    return digest(known) if len(known) > 1 else known[0] if known else None
 
 
 @contextlib.contextmanager

@@ -16,8 +16,6 @@ from seqmem.training.job import OnReached, Reached
 from seqmem.training.schema import Result
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from seqmem.training.loop import Progress
 
 #: Part of every hash: raised when the same description would be trained or measured differently.
@@ -44,8 +42,9 @@ class Experiment(BaseModel):
     """A frozen description. ``study_width`` is the width whose attention stack sets the number of parameters; ``width``
     and ``mlp_width`` are what the mixer got so as to match it (:mod:`seqmem.training.sizing`).
 
-    ``source`` and ``data`` are digests of what a name alone does not pin down: the file of a layer of the user's own,
-    the text behind a path. They take part in the hash, so an edited layer or text is run again.
+    ``source`` and ``data`` are digests of what a name alone does not pin down: the file of a layer of the user's own;
+    the text behind a path, the file of a task of the user's own. They take part in the hash, so an edited layer, text
+    or task is run again.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -77,7 +76,7 @@ class Experiment(BaseModel):
         """Mixer, task, width, learning rate and seed."""
         mixer = self.mixer.rpartition(":")[2]
         sizes = f"width {self.study_width} · rate {self.learning_rate:g} · seed {self.seed}"
-        return f"{mixer} · {self.task} · {sizes}"
+        return f"{mixer} · {self.task.rpartition(':')[2]} · {sizes}"
 
     @property
     def size(self) -> float:
@@ -90,11 +89,13 @@ class Experiment(BaseModel):
         return True
 
     def obstacle(self) -> str:
-        """A layer that was defined in the main script cannot be imported by another process."""
-        if not self.mixer.startswith("__main__:"):
+        """A layer or task that was defined in the main script cannot be imported by another process."""
+        own = {"mixer": self.mixer, "task": self.task}
+        kind = next((kind for kind, name in own.items() if name.startswith("__main__:")), None)
+        if kind is None:
             return ""
         return (
-            f"mixer '{self.mixer}' lives in a script or notebook, where worker processes cannot "
+            f"{kind} '{own[kind]}' lives in a script or notebook, where worker processes cannot "
             "import it from; put the class into a module of its own, or use workers=0"
         )
 
@@ -134,8 +135,8 @@ def digest(described: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def source_digest(cls: type[nn.Module]) -> str | None:
-    """A digest of the file that defines a layer of the user's own; None for the library's layers, which the version
+def source_digest(cls: type) -> str | None:
+    """A digest of the file that defines a layer or task of the user's own; None for the library's, which the version
     pins.
 
     Only that one file is read: an edit in a module that it imports goes unnoticed.

@@ -117,7 +117,7 @@ class Study(BaseModel):
 
 EXPECTED = {
     "mixers": "a list of mixers, each a name, package.module:ClassName or {name: {option: value}}",
-    "tasks": "a list of task names, or a mapping from names to options such as {mqar: {length: 64}}",
+    "tasks": "a list of tasks, each a name or package.module:ClassName, or a mapping to options: {mqar: {length: 64}}",
     "widths": "whole numbers from 1 to 65,536",
     "layers": "a whole number from 1 to 1,000",
     "short_conv": "a whole number: how many positions the convolution in front of every mixer sees; 0 for none",
