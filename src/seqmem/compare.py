@@ -17,6 +17,7 @@ from seqmem.report.tables import console
 from seqmem.tasks import get_task, summary_of
 from seqmem.training.aggregate import Summary, aggregate
 from seqmem.training.compare import StudyOutcome, run_study
+from seqmem.training.engines import make_engine
 from seqmem.training.files import to_json, write_text
 from seqmem.training.progress import StudyProgress
 from seqmem.training.study import make_study
@@ -27,8 +28,9 @@ def compare(arguments: argparse.Namespace) -> int:
     study = make_study(
         arguments.study, mixers=arguments.mixers, tasks=arguments.tasks, seeds=arguments.seeds, budget=arguments.budget
     )
+    engine = make_engine(arguments.engine, arguments.address)
     with StudyProgress(console(stderr=True)) as progress:
-        outcome = run_study(study, arguments.out, arguments.store, arguments.workers, progress)
+        outcome = run_study(study, arguments.out, arguments.store, arguments.workers, progress, engine)
     if not outcome.results:
         console(stderr=True).print("interrupted before the first experiment ended; run the same command again to go on")
         return 130

@@ -80,3 +80,11 @@ class Deadly(Toy):
 
 class NotALayer:
     """No ``nn.Module``."""
+
+
+class Killed(Toy):
+    """Ends its process whenever it is read with."""
+
+    def forward(self, x: Tensor, state: Any = None, **rest: Any) -> tuple[Tensor, Any]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(x, state, **rest)

@@ -18,7 +18,7 @@ from seqmem.bench import machine
 from seqmem.errors import InputError
 from seqmem.ops._dispatch import OPS, explain, jit_disabled, numba_missing
 from seqmem.training.engine import cores
-from seqmem.training.store import Store
+from seqmem.training.store import open_store
 
 State = Literal["ok", "note", "problem"]
 
@@ -44,6 +44,8 @@ def _versions() -> Iterator[Finding]:
             yield Finding("versions", name, importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
             yield Finding("versions", name, "not installed", "problem", f"pip install {name}")
+    if importlib.util.find_spec("ray") is not None:
+        yield Finding("versions", "ray", importlib.metadata.version("ray"))
 
 
 def _processor(measure: bool) -> Iterator[Finding]:
@@ -113,7 +115,7 @@ def _devices() -> Iterator[Finding]:
 def _places(store: str | os.PathLike[str] | None) -> Iterator[Finding]:
     here = "places"
     try:
-        root = Store(store).root
+        root = open_store(store).root
     except InputError as error:
         yield Finding(here, "store", str(error), "problem", "set SEQMEM_STORE to a folder that can be written")
         return

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from seqmem.commands._engine import add_options
+
 SUMMARY = "train memory mechanisms side by side and report"
 DESCRIPTION = (
     "Trains sequence mixers at equal parameters and equal tokens, prints one table, and writes DIR/results.jsonl and "
@@ -27,8 +29,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--out", metavar="DIR", default="seqmem-compare", help="where results and report go (default: %(default)s)"
     )
     parser.add_argument(
-        "--store", metavar="DIR", help="where experiments are kept (default: $SEQMEM_STORE, else the user's cache)"
+        "--store",
+        metavar="DIR",
+        help="where experiments are kept: a folder or a URL (default: $SEQMEM_STORE, else the user's cache)",
     )
+    add_options(parser)
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
     parser.add_argument("--json", action="store_true", help="print the table as JSON instead")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from seqmem.commands._engine import add_options
+
 SUMMARY = "run the experiments of papers and judge their claims"
 DESCRIPTION = (
     "Runs the experiment of each paper, prints its figures and the verdict that follows from them by a rule that was "
@@ -23,8 +25,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--out", metavar="DIR", default="seqmem-papers", help="where the pages go (default: %(default)s)"
     )
     parser.add_argument(
-        "--store", metavar="DIR", help="where finished parts are kept (default: $SEQMEM_STORE, else the user's cache)"
+        "--store",
+        metavar="DIR",
+        help="where finished parts are kept: a folder or a URL (default: $SEQMEM_STORE, else the user's cache)",
     )
+    add_options(parser)
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
     parser.add_argument("--json", action="store_true", help="print a JSON list of the evidence instead")
 

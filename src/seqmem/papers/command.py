@@ -19,9 +19,10 @@ from seqmem.papers.run import chosen, load, plan, reproduce
 from seqmem.report.format import interval_text, short_number
 from seqmem.report.paper_page import index_page, paper_page
 from seqmem.report.tables import console
+from seqmem.training.engines import make_engine
 from seqmem.training.files import to_json, write_text
 from seqmem.training.progress import StudyProgress
-from seqmem.training.store import Store, require_writable
+from seqmem.training.store import open_store, require_writable
 
 COLOURS = {"holds": "green", "holds in part": "yellow", "does not hold here": "magenta"}
 
@@ -36,13 +37,14 @@ def reproduce_command(arguments: argparse.Namespace) -> int:
         raise InputError(f"workers is {arguments.workers}, expected 0 (in this process) or more")
     out = Path(arguments.out).expanduser().absolute()
     require_writable(out, "out", "give another with --out")
-    store = Store(arguments.store)
+    engine = make_engine(arguments.engine, arguments.address)
+    store = open_store(arguments.store)
 
     found: list[Evidence] = []
     interrupted = False
     with StudyProgress(console(stderr=True), "parts") as progress:
         running = reproduce(
-            papers, store, arguments.budget, arguments.model, arguments.seeds, arguments.workers, progress
+            papers, store, arguments.budget, arguments.model, arguments.seeds, arguments.workers, progress, engine
         )
         try:
             for evidence in running:

@@ -13,9 +13,9 @@ from seqmem.papers.evidence import Evidence, gather
 from seqmem.papers.identity import identity
 from seqmem.papers.paper import BUDGETS, Built
 from seqmem.papers.part import Part, PartRecord, source_of
-from seqmem.training.engine import run_all
+from seqmem.training.engines import LOCAL, Engine, run_with
 from seqmem.training.events import OnEvent
-from seqmem.training.store import Store
+from seqmem.training.store import Store, open_store
 
 
 def load(slug: str) -> Built:
@@ -76,6 +76,7 @@ def reproduce(
     seeds: int | None = None,
     workers: int | None = None,
     progress: OnEvent | None = None,
+    engine: Engine = LOCAL,
 ) -> Iterator[Evidence]:
     """The evidence on each paper, as its last part comes in. Parts in the store are not run again; a part that fails
     makes its paper's verdict "failed", and the others go on. Closing the iterator, or a KeyboardInterrupt, stops the
@@ -85,7 +86,8 @@ def reproduce(
     by_slug = {built.paper.slug: built.paper for built in papers}
     owner = {part.hash: slug for slug, parts in planned.items() for part in parts}
     records: dict[str, PartRecord] = {}
-    running = run_all([part for parts in planned.values() for part in parts], store, workers, progress)
+    parts = [part for parts in planned.values() for part in parts]
+    running = run_with(engine, parts, store, workers, progress)
     try:
         for record in running:
             records[record["part"]] = record
@@ -127,7 +129,7 @@ def check(
     Parts that the store has are not run again. Raises InputError for a paper that is unknown or not built, and for
     what is found wrong with ``model``.
     """
-    kept = store if isinstance(store, Store) else Store(store)
+    kept = store if isinstance(store, Store) else open_store(store)
     (evidence,) = reproduce([load(slug)], kept, budget, model, seeds, workers)
     for problem in evidence.problems:
         if problem["bad_input"]:

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from seqmem.errors import InputError
-from seqmem.training.engine import cores, run_all
+from seqmem.training.engine import cores
+from seqmem.training.engines import LOCAL, Engine, run_with
 from seqmem.training.events import Event, OnEvent
 from seqmem.training.expand import expand
 from seqmem.training.experiment import Experiment
 from seqmem.training.files import to_json, write_json, write_text
 from seqmem.training.result import versions
 from seqmem.training.schema import CurvePoint, Result
-from seqmem.training.store import Store, require_writable
+from seqmem.training.store import Store, open_store, require_writable
 from seqmem.training.study import Study
 from seqmem.training.tuning import at_the_chosen_rate, choosing, expected
 
@@ -44,13 +45,14 @@ def run_study(
     store: Store | str | os.PathLike[str] | None = None,
     workers: int | None = None,
     progress: OnEvent | None = None,
+    engine: Engine = LOCAL,
 ) -> StudyOutcome:
     """Run what the store does not have, and write into ``out``: ``results.jsonl`` (a line per experiment, as they come,
     in the study's order), ``curves.json`` (experiment -> learning curve), ``study.json`` (the exact settings).
 
-    workers: see :func:`seqmem.training.engine.run_all`. progress: called with every event. A KeyboardInterrupt ends the
-    study, not the call: what is finished is written and returned. Raises InputError, before anything runs, for a study
-    that cannot be run or a folder that cannot be written.
+    workers: see :func:`seqmem.training.engine.run_all`. engine: what runs the experiments. progress: called with every
+    event. A KeyboardInterrupt ends the study, not the call: what is finished is written and returned. Raises
+    InputError, before anything runs, for a study that cannot be run or a folder that cannot be written.
     """
     start = time.monotonic()
     if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 0):
@@ -58,7 +60,7 @@ def run_study(
     experiments = expand(study)
     folder = Path(out).expanduser().absolute()
     require_writable(folder, "out", "give another with --out")
-    store = store if isinstance(store, Store) else Store(store)
+    store = store if isinstance(store, Store) else open_store(store)
     write_json(folder / "study.json", _settings(study, experiments, workers))
 
     total = expected(experiments, study.tune_seeds)
@@ -79,7 +81,7 @@ def run_study(
         nonlocal interrupted, curves_written
         # seeds in the outer loop: a study stopped half-way has compared all mixers, on fewer seeds
         by_seed: list[Experiment] = sorted(some, key=lambda e: e.seed)
-        running = run_all(by_seed, store, workers, on_event)
+        running = run_with(engine, by_seed, store, workers, on_event)
         try:
             for result in running:
                 results[result["experiment"]] = result

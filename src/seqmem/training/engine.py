@@ -176,7 +176,7 @@ class _Pool(Generic[R]):
         self.waiting, self.tell = waiting, tell
         self.setup = {
             "path": sys.path,
-            "store": str(store.root),
+            "store": store.address,
             "threads": threads_of(workers, max(e.study_width for e in waiting)),
             "checkpoint_seconds": checkpoint_seconds,
         }

@@ -34,7 +34,8 @@ class Store:
     """
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
-        self.root = Path(root or os.environ.get("SEQMEM_STORE") or _user_cache()).expanduser().absolute()
+        self.root = Path(root or os.environ.get("SEQMEM_STORE") or user_cache()).expanduser().absolute()
+        self.address = str(self.root)  # by which another process opens it
         require_writable(self.root, "store", "give another with --store or SEQMEM_STORE")
 
     def folder(self, job: Job[R]) -> Path:
@@ -82,6 +83,17 @@ class Store:
         return result
 
 
+def open_store(root: str | os.PathLike[str] | None = None) -> Store:
+    """The store in a folder, or at a URL such as ``s3://bucket/folder`` (:mod:`seqmem.training.remote_store`); for None
+    as :class:`Store` does."""
+    place = root or os.environ.get("SEQMEM_STORE")
+    if isinstance(place, str) and "://" in place:
+        from seqmem.training.remote_store import RemoteStore
+
+        return RemoteStore(place)
+    return Store(place)
+
+
 def require_writable(folder: Path, what: str, advice: str) -> None:
     """Create ``folder`` if need be. Raises InputError when files cannot be written there."""
     try:
@@ -101,7 +113,8 @@ def _read(path: Path, job: Job[R]) -> R | None:
     return found if job.is_record(found) else None
 
 
-def _user_cache() -> Path:
+def user_cache() -> Path:
+    """The user's own store."""
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("seqmem")) / "store"

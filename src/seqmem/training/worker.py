@@ -69,10 +69,10 @@ def main() -> None:
     import torch
 
     from seqmem.training.job import Interrupted
-    from seqmem.training.store import Busy, Store
+    from seqmem.training.store import Busy, open_store
 
     torch.set_num_threads(setup["threads"])
-    store = Store(setup["store"])
+    store = open_store(setup["store"])
     orders: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     stop = threading.Event()
     threading.Thread(target=_listen, args=(orders, stop), daemon=True).start()
