@@ -205,6 +205,11 @@ def test_a_contradiction_is_never_true(generator: torch.Generator) -> None:
         claim = small.claim_against(fact, generator)
         assert claim.object not in {f.object for f in small.facts if f.about == fact.about}
         assert claim._replace(object=fact.object) == fact
+        assert small.agrees(fact)
+        assert not small.agrees(claim)
+    claims = [small.claim_against(fact, generator) for fact in small.facts[:10]]
+    assert not any(sentence.holds for sentence in small.sentences(generator, claims))
+    assert {q.answer for q in small.questions(generator, claims)} == {claim.object for claim in claims}
     tiny = FactWorld(0, people=2, places=2, organisations=2, regions=2)
     taught: Fact = next(fact for fact in tiny.facts if fact.relation == "teacher")
     with pytest.raises(InputError, match="no candidate is left to contradict"):

@@ -125,6 +125,14 @@ class FactWorld:
                 return fact.object
         raise InputError(f"{relation} changes: year={year!r}, expected one from {self.years[0]} to {self.years[1]}")
 
+    @cached_property
+    def _true(self) -> frozenset[Fact]:
+        return frozenset(self.facts)
+
+    def agrees(self, claim: Fact) -> bool:
+        """Whether it is a fact of this world."""
+        return claim in self._true
+
     def candidates(self, relation: str) -> tuple[Entity, ...]:
         """All that could be the answer, by its kind."""
         return self.entities[RELATIONS[relation].object]
@@ -156,7 +164,8 @@ class FactWorld:
         """Tellings of ``facts`` (all of the world's, when None), in random words of a random order.
 
         count: so many tellings, of popular entities more often; None: every fact once. contradicted: the share of
-        tellings that claim something else than what is true, and are flagged (``holds`` is False).
+        tellings that claim something else, see :meth:`claim_against`. What the world does not agree with is flagged
+        (``holds`` is False), also where ``facts`` are claims themselves.
         """
         _check.choice("fact_world", "templates", templates, ("train", "test", "all"))
         if not 0 <= contradicted <= 1:
@@ -164,8 +173,11 @@ class FactWorld:
         chosen = self._chosen(facts, count, generator)
         against = (torch.rand(len(chosen), generator=generator, dtype=torch.float64) < contradicted).tolist()
         return [
-            tell(self.claim_against(fact, generator) if wrong else fact, not wrong, templates, generator)
-            for fact, wrong in zip(chosen, against, strict=True)
+            tell(claim, self.agrees(claim), templates, generator)
+            for claim in (
+                self.claim_against(fact, generator) if wrong else fact
+                for fact, wrong in zip(chosen, against, strict=True)
+            )
         ]
 
     def questions(
