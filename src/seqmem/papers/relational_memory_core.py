@@ -51,7 +51,7 @@ PAPER = Paper(
     "days; no differentiable neural computer, no programs, language or agents. Who answers with the vector itself when "
     "the last is asked for, and else guesses among the three others, is right in half of the cases: a plateau that "
     "neither network had left in earlier runs of up to 8,000 updates (batches of 64 to 1,024, rates of 1e-3 and 2e-3). "
-    "The paper's networks read some thousand times as many examples.",
+    "The paper's networks are trained on far more examples.",
     own_model="seqmem compare --mixers relational_memory_core,lstm,my_layer:MyLayer",
     parts=("slots", "farthest", "similar"),
     settings={
