@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from seqmem.models.last_vector import LastVectorDecoder
     from seqmem.models.memory_network import MemoryNetwork
     from seqmem.models.memory_network_lm import MemoryNetworkLM
+    from seqmem.models.perspectives import perspective_parameters, with_perspectives
     from seqmem.models.unitary_lm import UnitaryLM
 
 __all__ = [
@@ -43,6 +44,8 @@ __all__ = [
     "hawk_config",
     "load",
     "parameter_count",
+    "perspective_parameters",
+    "with_perspectives",
 ]
 
 _HOME = {
@@ -64,6 +67,8 @@ _HOME = {
     "hawk_config": "griffin",
     "load": "checkpoint",
     "parameter_count": "language_model",
+    "perspective_parameters": "perspectives",
+    "with_perspectives": "perspectives",
 }
 
 

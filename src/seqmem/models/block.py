@@ -53,7 +53,7 @@ class Block(GradientCheckpointingLayer):
     def __init__(self, config: SequenceConfig, layer: int) -> None:
         super().__init__()
         self.mixer_norm = make_norm(config, layer)
-        self.mixer = make_mixer(*config.mixer(layer), config.width)
+        self.mixer = make_mixer(*config.mixer(layer), config.width, config.perspectives)
         wanted = config.short_conv if not getattr(self.mixer, "convolves", False) else 0
         self.conv = ShortConv(config.width, wanted, bias=True, owner="SequenceLM") if wanted else None
         self.mlp_norm = make_norm(config, layer) if config.mlp_width else None
@@ -93,17 +93,23 @@ def make_mlp(config: SequenceConfig, layer: int) -> nn.Module:
     width, depth = config.width, len(config.layers)
     hidden: Any = config.mlp_width  # a number once the config is made
     if config.mlp == "rwkv":
-        return RWKVChannelMix(width, expand=hidden / width, layer=layer, depth=depth)
+        return RWKVChannelMix(width, expand=hidden / width, layer=layer, depth=depth, views=config.perspectives)
     if config.mlp in ("gated", "plain"):
         gated = config.mlp == "gated"
         return FeedForward(width, hidden, depth, config.mlp_activation, gated=gated, bias=config.mlp_bias)
     return FANMLP(width, hidden, depth) if config.mlp == "fan" else SwiGLU(width, hidden, depth)
 
 
-def make_mixer(name: str, options: dict[str, Any], width: int) -> nn.Module:
-    """The named mixer, or InputError naming the option or width that it does not take."""
+def make_mixer(name: str, options: dict[str, Any], width: int, views: int = 1) -> nn.Module:
+    """The named mixer, with ``views`` where it takes that option; InputError naming the option or width that it does
+    not take.
+    """
     found = get_mixer(name)
     accepted = inspect.signature(found).parameters
+    if "views" in accepted:
+        if "views" in options:
+            raise InputError(f"mixer '{name}': views is {options['views']}; give perspectives to the config instead")
+        options = {**options, "views": views}
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values())
     known = [n for n in list(accepted)[1:] if accepted[n].kind is not inspect.Parameter.VAR_KEYWORD]
     for option in options:

@@ -34,8 +34,9 @@ class SequenceConfig(PreTrainedConfig):
     norm: "rms", or "layer" for LayerNorm with biases; norm_eps: of every norm, or a list with one for each layer and
     one for the last norm. positions: so many learned positions are added to the embeddings, and no text may be longer;
     0: none. embedding_norm: a norm before the first layer. embedding_scale: the embeddings are multiplied by it.
-    logit_softcap: logits are cap tanh(logits / cap); None: as they are. tie_embeddings: the head is the transposed
-    embedding. initializer_range: standard deviation of the embedding and of an untied head; None: 1 / sqrt(width), so
+    logit_softcap: logits are cap tanh(logits / cap); None: as they are. perspectives: the text is read in so many
+    streams, see :mod:`seqmem.models.perspectives`. tie_embeddings: the head is the transposed embedding.
+    initializer_range: standard deviation of the embedding and of an untied head; None: 1 / sqrt(width), so
     that a new model's logits are of order one. bos_token_id, eos_token_id (one or several), pad_token_id: what
     ``generate`` begins with, stops at and fills up with. Anything else goes to ``transformers.PreTrainedConfig``.
 
@@ -70,6 +71,7 @@ class SequenceConfig(PreTrainedConfig):
     embedding_norm: bool = False
     embedding_scale: float = 1.0
     logit_softcap: float | None = None
+    perspectives: int = 1
 
     def __init__(
         self,
@@ -94,6 +96,7 @@ class SequenceConfig(PreTrainedConfig):
         embedding_norm: bool = False,
         embedding_scale: float = 1.0,
         logit_softcap: float | None = None,
+        perspectives: int = 1,
         **kwargs: Any,
     ) -> None:
         # transformers' own names for the same things arrive here when a config is rebuilt from its dictionary or by a
@@ -116,6 +119,7 @@ class SequenceConfig(PreTrainedConfig):
         self.embedding_norm = bool(embedding_norm)
         self.embedding_scale = _positive("embedding_scale", embedding_scale)
         self.logit_softcap = None if logit_softcap is None else _positive("logit_softcap", logit_softcap)
+        self.perspectives = _whole("perspectives", perspectives, least=1)
         self.short_conv = _whole("short_conv", short_conv, least=0)
         self.norm_eps = _epsilons(norm_eps, len(self.layers))
         self.tie_embeddings = bool(tie_embeddings)

@@ -20,6 +20,7 @@ from seqmem.mixers.state import State
 from seqmem.models.block import Block, make_norm
 from seqmem.models.cache import NAME, StateCache, given_cache
 from seqmem.models.config import SequenceConfig
+from seqmem.models.perspectives import Views
 
 
 class SequenceLM(PreTrainedModel, GenerationMixin):
@@ -44,6 +45,7 @@ class SequenceLM(PreTrainedModel, GenerationMixin):
             self.layers = nn.ModuleList(Block(config, layer) for layer in range(len(config.layers)))
             self.norm = make_norm(config, len(config.layers))
             self.lm_head = nn.Linear(config.width, config.vocab_size, bias=False)
+            self.views = Views(config.width, config.perspectives, self.layers) if config.perspectives > 1 else None
         if dtype != self.embed_tokens.weight.dtype:
             nn.Module.to(self, dtype)
         for module in self.layers.modules():
@@ -79,6 +81,14 @@ class SequenceLM(PreTrainedModel, GenerationMixin):
         self, x: Tensor, states: tuple[State, ...] | None, mask: Tensor | None, reset: Tensor | None
     ) -> tuple[list[Tensor], Tensor, tuple[State, ...]]:
         """Through all blocks: the residual stream before each, the normed one after the last, and the new states."""
+        if self.views is not None:
+            return self.views(self._read_rows, x, states, mask, reset)
+        return self._read_rows(x, states, mask, reset)
+
+    def _read_rows(
+        self, x: Tensor, states: tuple[State, ...] | None, mask: Tensor | None, reset: Tensor | None
+    ) -> tuple[list[Tensor], Tensor, tuple[State, ...]]:
+        """The same where every row of x is a stream."""
         count = len(self.layers) + (self.embed_positions is not None)
         if states is None:
             states = (None,) * count
@@ -280,7 +290,8 @@ def parameter_count(config: SequenceConfig) -> int:
     counts: dict[str, int] = {}
     embeddings = 1 if config.tie_embeddings else 2
     norms = (1 + config.embedding_norm) * (2 if config.norm == "layer" else 1)
-    total = (embeddings * config.vocab_size + config.positions + norms) * config.width  # outside of the layers
+    shares = config.perspectives if config.perspectives > 1 else 0
+    total = (embeddings * config.vocab_size + config.positions + norms + shares) * config.width  # outside of the layers
     for layer, spec in enumerate(config.layers):
         kind = json.dumps(spec, sort_keys=True)
         if kind not in counts:

@@ -48,12 +48,15 @@ PAPER = Paper(
         control="with_attention > 1e-6 and farthest_other <= 0.35 and similar_other <= similar - 0.2",
     ),
     limits="Four vectors of two numbers instead of eight of sixteen, minutes of training of small networks instead of "
-    "days; no differentiable neural computer, no programs, language or agents.",
+    "days; no differentiable neural computer, no programs, language or agents. Who answers with the vector itself when "
+    "the last is asked for, and else guesses among the three others, is right in half of the cases: a plateau that "
+    "neither network had left in earlier runs of up to 8,000 updates (batches of 64 to 1,024, rates of 1e-3 and 2e-3). "
+    "The paper's networks are trained on far more examples.",
     own_model="seqmem compare --mixers relational_memory_core,lstm,my_layer:MyLayer",
     parts=("slots", "farthest", "similar"),
     settings={
         "smoke": {"updates": 2, "similar_updates": 2, "test": 40},
-        "laptop": {"updates": 3000, "similar_updates": 800, "test": 4000},
+        "laptop": {"updates": 10_000, "similar_updates": 800, "test": 4000},
         "full": {"updates": 300_000, "similar_updates": 20_000, "test": 20_000},
     },
     seeds={"smoke": 1, "laptop": 3, "full": 5},
