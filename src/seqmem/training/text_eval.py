@@ -128,6 +128,8 @@ def evaluate_text(
 
     Raises InputError, before anything is read, for a length that the model cannot read or a task does not fit into.
     """
+    if not tasks or not lengths:
+        raise InputError(f"tasks are {list(tasks)} and lengths {list(lengths)}, expected at least one of each")
     most = context_of(model)
     if most is not None and max(lengths) > most:
         raise InputError(f"length {max(lengths)} is more than this model can read, {most} tokens; use shorter lengths")
