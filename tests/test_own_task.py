@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from seqmem.cli import main
+from seqmem.models import SequenceConfig, build
 from seqmem.tasks import get_task
 from seqmem.training.expand import expand
 from seqmem.training.study import make_study
@@ -56,6 +57,29 @@ def test_compare_takes_them(here: Path, capsys: pytest.CaptureFixture[str]) -> N
     page = (here / "out" / "report.html").read_text("utf-8")
     assert "Who was born in which month?" in page
     assert "Which symbol came first?" in page
+
+
+def test_eval_takes_it(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    build(SequenceConfig(256, 8, layers=["min_gru"])).save_pretrained(here / "model")
+    words = [
+        "eval",
+        "model",
+        "--tasks",
+        "needle,own_task:Birthdays",
+        "--lengths",
+        "200,400",
+        "--samples",
+        "1",
+        "--json",
+    ]
+    assert main(words) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["tasks"][1]["summary"] == "Who was born in which month?"
+    assert result["tasks"][1]["chance"] == 1 / 8
+    assert [cell["task"] for cell in result["cells"]] == ["needle", "own_task:Birthdays"] * 2
+    assert "own_task:Birthdays" in (here / "seqmem-eval" / "eval.html").read_text("utf-8")
+    assert main(["eval", "model", "--tasks", "own_task:First"]) == 2
+    assert "task 'own_task:First' is not in text" in capsys.readouterr().err
 
 
 def test_lengths_of_a_study_are_theirs_too(here: Path) -> None:

@@ -3,10 +3,11 @@ the exit code. They import what they need when they run, so that ``seqmem --help
 
 from __future__ import annotations
 
-from seqmem.commands import assets, bench, check, compare, doctor, mixers, papers, reproduce, score, tasks
+from seqmem.commands import assets, bench, check, compare, doctor, eval, mixers, papers, reproduce, score, tasks
 
 COMMANDS = {
     "compare": compare,
+    "eval": eval,
     "check": check,
     "score": score,
     "bench": bench,

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 from seqmem.errors import InputError
 from seqmem.tasks import _check
 from seqmem.tasks._sentences import COLOURS, PAINTED, QUESTIONS, THINGS
+from seqmem.tasks.base import Changes
 from seqmem.tasks.text import Draws, Story, TextTask
 
 
@@ -27,6 +28,7 @@ class KeyValueUpdates(TextTask):
     """
 
     answers: ClassVar[tuple[str, ...]] = COLOURS
+    changes: ClassVar[Changes] = {"keys": (8,), "updates": (6,), "length": (512, 1024)}
 
     tokens: Literal["words", "bytes"] = "words"
     keys: int = 4

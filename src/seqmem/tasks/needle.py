@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 from seqmem.errors import InputError
 from seqmem.tasks import _check
 from seqmem.tasks._sentences import PLACES, QUESTIONS, SECRET, SECRETS
+from seqmem.tasks.base import Changes
 from seqmem.tasks.text import Draws, Story, TextTask
 
 
@@ -24,6 +25,7 @@ class Needle(TextTask):
     """
 
     answers: ClassVar[tuple[str, ...]] = SECRETS
+    changes: ClassVar[Changes] = {"needles": (4, 12), "length": (512, 1024)}
 
     tokens: Literal["words", "bytes"] = "words"
     needles: int = 1

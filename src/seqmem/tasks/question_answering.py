@@ -15,6 +15,7 @@ from seqmem.errors import InputError
 from seqmem.tasks import _check
 from seqmem.tasks._sentences import QUESTIONS
 from seqmem.tasks._walks import GRAMMAR, KINDS, WORDS, tell
+from seqmem.tasks.base import Changes
 from seqmem.tasks.text import Draws, Story, TextTask
 
 
@@ -30,6 +31,7 @@ class QuestionAnswering(TextTask):
     """
 
     answers: ClassVar[tuple[str, ...]] = GRAMMAR.places
+    changes: ClassVar[Changes] = {"facts": (1, 3), "sentences": (20,), "length": (512, 1024)}
 
     tokens: Literal["words", "bytes"] = "words"
     facts: int = 2

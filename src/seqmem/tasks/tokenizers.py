@@ -80,7 +80,7 @@ class Reader:
         they have in common with the prompt alone. Where a token spans both, it is the answer's."""
         whole, alone = self.ids(prompt + answer), self.ids(prompt)
         common = next((i for i, (a, b) in enumerate(zip(whole, alone, strict=False)) if a != b), len(alone))
-        return whole, len(whole) - min(common, len(whole))
+        return whole, len(whole) - min(common, len(whole) - 1)
 
 
 def best_guess(answers: Iterable[Sequence[int]]) -> float:

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 from seqmem.errors import InputError
 from seqmem.tasks import _check
 from seqmem.tasks._sentences import LET, LETTERS, QUESTIONS
+from seqmem.tasks.base import Changes
 from seqmem.tasks.text import Draws, Story, TextTask
 
 
@@ -26,6 +27,7 @@ class VariableTracking(TextTask):
     """
 
     answers: ClassVar[tuple[str, ...]] = tuple(str(number) for number in range(10, 100))
+    changes: ClassVar[Changes] = {"chains": (4,), "hops": (4,), "length": (512, 1024)}
 
     tokens: Literal["words", "bytes"] = "words"
     chains: int = 3
