@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from seqmem.papers import aaren, fan, minrnn
+from seqmem.papers import aaren, fan, minrnn, synaptic_resonance
 from seqmem.papers import verbatim_memory_surprisal as verbatim
 
 
@@ -65,3 +65,23 @@ def test_the_perceptrons_beside_fan_have_its_shape() -> None:
     y = fan._scaled("two_periods")(fan.places(20_000, torch.Generator().manual_seed(0)))
     assert abs(float(y.mean())) < 0.03
     assert abs(float(y.std()) - 1) < 0.03
+
+
+def test_facts_are_said_again_from_beyond_every_window() -> None:
+    m = synaptic_resonance
+    for stated in (True, False):
+        made = m.documents(200, torch.Generator().manual_seed(0), stated=stated)
+        assert made.again.sum(1).tolist() == [m.FACTS] * 200
+        same, reach = [], m.LAYERS * (m.WINDOW - 1 + 1)  # each layer's window and its convolution
+        for row, again in zip(made.tokens.tolist(), made.again.tolist(), strict=True):
+            said = {}  # key -> value and its place, the first time
+            for t, token in enumerate(row):
+                if token < m.KEYS and t < 2 * m.SLOTS:
+                    said[token] = (row[t + 1], t + 1)
+            assert len(said) == m.FACTS
+            for t in (t for t, one in enumerate(again) if one):
+                value, place = said[row[t - 1]]
+                assert t - 1 - place > reach
+                same.append(row[t] == value)
+        share = sum(same) / len(same)
+        assert share == 1 if stated else abs(share - 1 / m.VALUES) < 0.04

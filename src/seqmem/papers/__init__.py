@@ -53,6 +53,7 @@ MODULES: dict[str, str] = {
     "rwkv": "seqmem.papers.rwkv",
     "sparse-rnn": "seqmem.papers.sparse_rnn",
     "state-collapse": "seqmem.papers.state_collapse",
+    "synaptic-resonance": "seqmem.papers.synaptic_resonance",
     "temporal-perspectives": "seqmem.papers.temporal_perspectives",
     "unitary-rnn-syntax": "seqmem.papers.unitary_rnn_syntax",
     "wave-rnn": "seqmem.papers.wave_rnn",
