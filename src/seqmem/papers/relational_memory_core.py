@@ -44,7 +44,7 @@ PAPER = Paper(
     ),
     rule=Rule(
         holds="without == 0 and farthest > 0.5 and farthest - farthest_lstm >= 0.05 and similar >= similar_lstm",
-        in_part="without == 0 and farthest > farthest_lstm",
+        in_part="without == 0 and low(farthest - farthest_lstm) > 0",
         control="with_attention > 1e-6 and farthest_other <= 0.35 and similar_other <= similar - 0.2",
     ),
     limits="Four vectors of two numbers instead of eight of sixteen, minutes of training of small networks instead of "
