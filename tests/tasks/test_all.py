@@ -53,6 +53,7 @@ GOLDEN = {  # of 12 examples at the training length, seed 0; published results a
     "variable_tracking": "f0a0f81548425427",
     "question_answering": "a67ed7bbbffe71c3",
     "key_value_updates": "c3dc1fa24fa20c20",
+    "hops": "b4c4177d5a88520b",
     "scan": "94423122a895c209",
     "passages": "1153f13fb899def8",
 }

@@ -99,6 +99,8 @@ TASKS: dict[str, TaskEntry] = _rows(
      "Beyond Memorization: The Challenge of Random Memory Access in Language Models (2024), arXiv 2403.07805"),
     ("scan", "Scan", "commands such as 'jump around left twice', translated into actions",
      "Generalization without systematicity (2018), arXiv 1711.00350"),
+    ("hops", "Hops", "links of chains in any order, then: which symbol is so many links on?",
+     "Mechanism and Emergence of Stacked Attention Heads (2024), arXiv 2411.12118"),
 )  # fmt: skip
 
 

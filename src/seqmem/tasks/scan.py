@@ -106,7 +106,9 @@ class Divided(NamedTuple):
 def _apart(held_out: Callable[[str], bool], alone: str | None = None, left_out: str | None = None) -> Divided:
     """Test: commands with a phrase that is held out. Training: the others, and ``alone`` where it is given. Commands
     with the phrase ``left_out`` are in neither."""
-    train, test, often = [], [], None
+    train: list[int] = []
+    test: list[int] = []
+    often = None
     for n, command in enumerate(commands()):
         phrases = phrases_of(command)
         if command == alone:
