@@ -68,6 +68,7 @@ MODULES: dict[str, str] = {
     "path-star": "seqmem.papers.path_star",
     "random-access-context": "seqmem.papers.random_access_context",
     "random-memory-access": "seqmem.papers.random_memory_access",
+    "retrieval-problem-depth": "seqmem.papers.retrieval_problem_depth",
     "scan": "seqmem.papers.scan",
     "template-tasks": "seqmem.papers.template_tasks",
     # theory
