@@ -156,3 +156,17 @@ def test_decoding_says_what_reading_finds_likeliest(mixer: str, generator: torch
     plain, even = AlignedSeq2Seq(7, 8).eval().decode(source, 2)
     assert plain.shape == (3, 2)
     torch.testing.assert_close(even, torch.full((3, 2, 5), 0.2))
+
+
+@pytest.mark.parametrize("score", ["additive", None])
+def test_padding_of_the_source_is_as_if_it_were_not_there(score: str | None, generator: torch.Generator) -> None:
+    torch.manual_seed(0)
+    model = AlignedSeq2Seq(7, 8, alignment=None if score is None else Alignment(8, score)).eval()
+    source, target = (torch.randint(7, (2, time), generator=generator) for time in (6, 4))
+    mask = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
+    logits = model(source, target, mask)
+    torch.testing.assert_close(logits[1:], model(source[1:, :4], target[1:]))
+    torch.testing.assert_close(logits[:1], model(source[:1], target[:1]))
+    said, weights = model.decode(source, 3, mask)
+    assert torch.equal(said[1:], model.decode(source[1:, :4], 3)[0])
+    assert not weights[1, :, 4:].any()

@@ -53,6 +53,9 @@ GOLDEN = {  # of 12 examples at the training length, seed 0; published results a
     "variable_tracking": "f0a0f81548425427",
     "question_answering": "a67ed7bbbffe71c3",
     "key_value_updates": "c3dc1fa24fa20c20",
+    "hops": "b4c4177d5a88520b",
+    "scan": "94423122a895c209",
+    "passages": "1153f13fb899def8",
 }
 
 
@@ -103,7 +106,7 @@ def test_batches_have_the_declared_shape_and_tokens(generator: torch.Generator, 
             assert batch.groups is None
 
 
-@pytest.mark.parametrize("name", [name for name in TASKS if "digits" not in name])
+@pytest.mark.parametrize("name", [name for name in TASKS if "digits" not in name and name not in ("passages", "scan")])
 def test_tasks_are_tested_at_four_times_the_training_length(name: str) -> None:
     task = get_task(name)
     assert max(task.test_lengths) >= 4 * task.train_length

@@ -68,6 +68,9 @@ MODULES: dict[str, str] = {
     "mbml-piecewise": "seqmem.papers.mbml_piecewise",
     "path-star": "seqmem.papers.path_star",
     "random-access-context": "seqmem.papers.random_access_context",
+    "random-memory-access": "seqmem.papers.random_memory_access",
+    "retrieval-problem-depth": "seqmem.papers.retrieval_problem_depth",
+    "scan": "seqmem.papers.scan",
     "template-tasks": "seqmem.papers.template_tasks",
     # theory
     "assoc-memory-scaling": "seqmem.papers.assoc_memory_scaling",

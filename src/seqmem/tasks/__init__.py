@@ -95,6 +95,12 @@ TASKS: dict[str, TaskEntry] = _rows(
      "bAbI (2015), arXiv 1502.05698; BABILong (2024), arXiv 2406.10149, their kinds of question"),
     ("key_value_updates", "KeyValueUpdates", "text: things are painted again and again; the last colour counts",
      "Unable to Forget (2025), arXiv 2506.08184, its kind of task"),
+    ("passages", "Passages", "texts written into the weights under a name, read as a whole or one sentence alone",
+     "Beyond Memorization: The Challenge of Random Memory Access in Language Models (2024), arXiv 2403.07805"),
+    ("scan", "Scan", "commands such as 'jump around left twice', translated into actions",
+     "Generalization without systematicity (2018), arXiv 1711.00350"),
+    ("hops", "Hops", "links of chains in any order, then: which symbol is so many links on?",
+     "Mechanism and Emergence of Stacked Attention Heads (2024), arXiv 2411.12118"),
 )  # fmt: skip
 
 
