@@ -28,18 +28,19 @@ def learner(
     short_conv: int = 4,
     rate: float = 3e-3,
     report: Callable[[int], None] = lambda step: None,
-    prepare: Callable[[SequenceLM], None] = lambda lm: None,
+    prepare: Any = None,
     **options: Any,
 ) -> SequenceLM:
     """A SequenceLM trained on fresh batches of ``sample(generator)``, where these ask something. ``options`` go to its
-    config; ``prepare`` is called before the first step."""
+    config; ``prepare(lm)`` is called before the first step."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     config = SequenceConfig(
         vocab_size, width, layers=list(layers), mlp_width=mlp_width, short_conv=short_conv, **options
     )
     lm = SequenceLM(config)
-    prepare(lm)
+    if prepare is not None:
+        prepare(lm)
 
     def loss_of(_: int) -> Tensor:
         batch = sample(generator)
