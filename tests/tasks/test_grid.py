@@ -20,7 +20,7 @@ from seqmem.training.study import make_study
 def test_every_point_is_the_baseline_with_one_change(name: str) -> None:
     points = grid(name)
     assert points[0].label == "baseline"
-    assert len(points) >= (1 if name == "digits" else 3 if name != "cross_serial" else 2)
+    assert len(points) >= (1 if name in ("digits", "templates") else 3)
     assert len({point.label for point in points}) == len(points)
     baseline = get_task(name, **points[0].options)
     for point in points[1:]:

@@ -46,4 +46,4 @@ def changes_of(task: Task) -> dict[str, list[Any]]:
     if task.changes:
         return {option: list(values) for option, values in task.changes.items()}
     length = task.baseline.get("length", next((f.default for f in fields(task) if f.name == "length"), None))
-    return {"length": [2 * length, 4 * length]} if isinstance(length, int) else {}
+    return {"length": [2 * length, 4 * length]} if isinstance(length, int) and length > 0 else {}
