@@ -54,6 +54,7 @@ MODULES: dict[str, str] = {
     "sparse-rnn": "seqmem.papers.sparse_rnn",
     "state-collapse": "seqmem.papers.state_collapse",
     "temporal-perspectives": "seqmem.papers.temporal_perspectives",
+    "titans": "seqmem.papers.titans",
     "unitary-rnn-syntax": "seqmem.papers.unitary_rnn_syntax",
     "wave-rnn": "seqmem.papers.wave_rnn",
     # models
