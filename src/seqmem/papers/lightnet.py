@@ -74,13 +74,11 @@ class FourDirections(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (batch, height, width of the grid, channels) to the same."""
-        outputs = []
-        for grid in (x, x.transpose(1, 2)):
-            line = grid.flatten(1, 2)
-            forwards, backwards = self.retention(line)[0], self.retention(line.flip(1))[0].flip(1)
-            scanned = ((forwards + backwards) / 4).view_as(grid)
-            outputs.append(scanned if grid is x else scanned.transpose(1, 2))
-        return outputs[0] + outputs[1]
+        rows, columns = x.flatten(1, 2), x.transpose(1, 2).flatten(1, 2)
+        lines = torch.cat([rows, rows.flip(1), columns, columns.flip(1)])  # (4 batch, height * width, channels)
+        along, back, down, up = self.retention(lines)[0].chunk(4)
+        across = (along + back.flip(1)).view_as(x)
+        return (across + (down + up.flip(1)).view_as(x.transpose(1, 2)).transpose(1, 2)) / 4
 
 
 def layer(arm: str, width: int) -> nn.Module:
