@@ -19,7 +19,7 @@ from seqmem.papers._text import descend
 from seqmem.papers.paper import Figure, Paper, Report, Rule
 from seqmem.tasks.digits import CLASSES, LEVELS, Digits
 
-SIDE, LAYERS, RATE, BATCH, HEADS = 8, 2, 4e-3, 64, 2
+SIDE, LAYERS, RATE, BATCH, HEADS = 8, 2, 1e-2, 32, 2
 ARMS = ("lightnet", "retention", "set")
 
 PAPER = Paper(
@@ -58,7 +58,7 @@ PAPER = Paper(
     parts=("forms", *ARMS, "speed"),
     settings={
         "smoke": {"steps": 2, "width": 16, "rounds": 2},
-        "laptop": {"steps": 300, "width": 32, "rounds": 60},
+        "laptop": {"steps": 1500, "width": 32, "rounds": 60},
         "full": {"steps": 5000, "width": 64, "rounds": 500},
     },
     seeds={"smoke": 1, "laptop": 3, "full": 5},
