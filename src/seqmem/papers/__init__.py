@@ -45,6 +45,7 @@ MODULES: dict[str, str] = {
     "lightnet": "seqmem.papers.lightnet",
     "lru": "seqmem.papers.lru",
     "lssl": "seqmem.papers.lssl",
+    "lstm-odyssey": "seqmem.papers.lstm_odyssey",
     "minrnn": "seqmem.papers.minrnn",
     "relational-memory-core": "seqmem.papers.relational_memory_core",
     "retnet": "seqmem.papers.retnet",
