@@ -90,7 +90,7 @@ PAPER = Paper(
 def reber_stream(batch: int, time: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Embedded Reber strings of 9 to 18 symbols, one after the other: inputs (batch, time, 7), one-hot, and the next
     symbols (batch, time)."""
-    task, strings = Reber(length=SHORTEST + 4), []
+    task, strings = Reber(length=SHORTEST + 4), list[Tensor]()
     while sum(part.shape[1] for part in strings) <= time:
         length = int(torch.randint(SHORTEST + 4, 19, (), generator=generator))
         strings.append(task.sample(batch, length, generator).inputs)
@@ -230,11 +230,12 @@ def _exact(seed: int) -> dict[str, float]:
     plain.out = nn.Identity()
     wanted = theirs(x)[0]
     peeping = OdysseyLSTM(6, hidden=8).double()
-    peeping.load_state_dict({**plain.state_dict(), "peephole": 5 * peeping.peephole}, strict=False)  # type: ignore[operator]
+    assert peeping.peephole is not None
+    peeping.load_state_dict({**plain.state_dict(), "peephole": 5 * peeping.peephole}, strict=False)
     peeping.out = nn.Identity()
 
     coupled = OdysseyLSTM(6, hidden=8, coupled=True).double()
-    full = copy.deepcopy(peeping)
+    full: OdysseyLSTM = copy.deepcopy(peeping)
     coupled.out = nn.Identity()
     assert full.peephole is not None
     assert coupled.peephole is not None

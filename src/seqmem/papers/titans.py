@@ -96,12 +96,10 @@ def _forms(seed: int) -> dict[str, float]:
     v, (theta, eta, alpha) = draw(time, key), torch.sigmoid(draw(3, time) - torch.tensor([[3.0], [0.0], [4.0]]))
     for weights in ([draw(key, key)], [draw(key, key), draw(key, key)]):
         weights = [w * key**-0.5 for w in weights]
-        inputs = [x[None, :, None] for x in (q, k, v, theta)]  # (batch, time, heads, ...)
+        row = [x[None, :, None] for x in (q, k, v, theta, eta, alpha)]  # (batch, time, heads, ...)
+        begin = tuple(w[None] for w in weights)
         for chunk in (1, 4, 16):
-            y, _ = memory_update(
-                *inputs, tuple(w[None] for w in weights), momentum=eta[None, :, None], forget=alpha[None, :, None],
-                chunk=chunk,
-            )  # fmt: skip
+            y, _ = memory_update(row[0], row[1], row[2], row[3], begin, momentum=row[4], forget=row[5], chunk=chunk)
             same.append(float((y[0, :, 0] - loop(q, k, v, theta, eta, alpha, weights, chunk)).abs().max()))
         other.append(float((y[0, :, 0] - loop(q, k, v, theta, eta, alpha, weights, 1)).abs().max()))
     return {"forms": max(same), "present": min(other)}
