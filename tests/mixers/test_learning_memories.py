@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from seqmem.mixers.ttt_linear import TTTLinear
 from tests.mixers.oracles import fla
 
 WIDTH, HEADS, KEY, TIME = 8, 2, 4, 11
+LEFT = ("momentum", "forget")
 
 
 def moved(mixer: nn.Module, scale: float = 0.3) -> nn.Module:
@@ -134,6 +137,26 @@ def test_titans_forgets_and_remembers() -> None:
     for options, message in (({"memory_layers": 3}, "memory_layers is 3"), ({"chunk": 0}, "the chunk is 0")):
         with pytest.raises(InputError, match=message):
             Titans(WIDTH, **options)
+
+
+def test_titans_without_momentum_or_forgetting_has_none(generator: torch.Generator) -> None:
+    """As the full layer whose sigmoids of eta, alpha are next to 0."""
+    full = moved(Titans(WIDTH, chunk=4))
+    x = draw(generator)
+    for options, rows in (({"momentum": False}, [1]), ({"forget": False}, [2]), (dict.fromkeys(LEFT, False), [1, 2])):
+        mixer = Titans(WIDTH, chunk=4, **options).double()
+        weights = dict(full.state_dict())
+        for name in ("learner.rates.weight", "learner.rates.bias"):
+            parts = weights[name].clone().unflatten(0, (3, HEADS))
+            weights[name] = parts[[n for n in range(3) if n not in rows]].flatten(0, 1)
+        mixer.load_state_dict(weights)
+        off = copy.deepcopy(full)
+        with torch.no_grad():
+            for row in rows:
+                off.learner.rates.weight[row * HEADS : (row + 1) * HEADS] = 0
+                off.learner.rates.bias[row * HEADS : (row + 1) * HEADS] = -100
+        torch.testing.assert_close(mixer(x)[0], off(x)[0], rtol=1e-9, atol=1e-9)
+        assert (mixer(x)[0] - full(x)[0]).abs().max() > 1e-3
 
 
 def attend(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from seqmem.models import parameter_count
-from seqmem.papers import lightnet, relational_memory_core, rwkv
+from seqmem.papers import lightnet, relational_memory_core, rwkv, titans
+from seqmem.tasks.base import IGNORE
 
 
 def test_byte_models_beside_rwkv_have_its_number_of_weights() -> None:
@@ -34,3 +35,17 @@ def test_four_directions_have_none(generator: torch.Generator) -> None:
     later = x.clone()
     later[:, -1, -1] += 1  # the last is seen by the first
     assert float((layer(later) - y)[:, 0, 0].abs().max()) > 1e-6
+
+
+def test_the_stream_beside_titans_asks_what_its_present_map_says(generator: torch.Generator) -> None:
+    batch = titans.stream(3, 4, generator)
+    asked = 0
+    for inputs, targets in zip(batch.inputs.tolist(), batch.targets.tolist(), strict=True):
+        for t in range(0, len(inputs), 2):
+            if t % titans.STRETCH == 0:
+                known: dict[int, int] = {}
+            assert targets[t] == known.get(inputs[t], IGNORE)
+            assert targets[t + 1] == IGNORE
+            known[inputs[t]] = inputs[t + 1]
+            asked += targets[t] != IGNORE
+    assert asked > 3 * 4 * 10

@@ -18,9 +18,21 @@ class NeuralMemory(nn.Module):
     """M(x) = x W, or x + SiLU(x W1) W2, one for each head; empty (W or W2 = 0) at the beginning.
 
     theta, eta and alpha are functions of an input (batch, time, width). Written and read by :meth:`update`.
+    momentum, forget: False leaves out eta, alpha (they are 0).
     """
 
-    def __init__(self, width: int, heads: int, layers: int, expand: float, chunk: int, owner: str) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        layers: int,
+        expand: float,
+        chunk: int,
+        owner: str,
+        *,
+        momentum: bool = True,
+        forget: bool = True,
+    ) -> None:
         super().__init__()
         key = split_heads(width, heads, owner)
         if layers not in (1, 2):
@@ -32,9 +44,11 @@ class NeuralMemory(nn.Module):
         first = [] if layers == 1 else [torch.randn(heads, key, inner) * key**-0.5]
         last = torch.zeros(heads, key if layers == 1 else inner, key)
         self.weights = nn.ParameterList([nn.Parameter(w) for w in (*first, last)])
-        self.rates = nn.Linear(width, 3 * heads)
+        self.present = (True, momentum, forget)
+        starts = torch.tensor([start for start, has in zip(STARTS, self.present, strict=True) if has])
+        self.rates = nn.Linear(width, len(starts) * heads)
         with torch.no_grad():
-            self.rates.bias.copy_(torch.tensor(STARTS).repeat_interleave(heads))
+            self.rates.bias.copy_(starts.repeat_interleave(heads))
 
     def initial_state(self, batch_size: int) -> MemoryState:
         """The learned beginning, without momentum."""
@@ -49,7 +63,9 @@ class NeuralMemory(nn.Module):
         q, k, v: (batch, time, heads, key).
         """
         rates = torch.sigmoid(self.rates(x).to(self.rates.weight.dtype))
-        theta, eta, alpha = at_padding(rates, mask, 0).chunk(3, -1)
+        learned = iter(at_padding(rates, mask, 0).split(self.heads, -1))
+        theta, eta, alpha = (next(learned) if has else None for has in self.present)
+        assert theta is not None
         target = v - k if self.residual else v
         y, state = memory_update(
             q, k, target, theta, tuple(self.weights), state,

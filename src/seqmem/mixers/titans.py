@@ -31,7 +31,8 @@ class Titans(Mixer):
     is how much is forgotten: all three are sigmoid(w x + b) per head and token, beginning near 1/2, 1/20 and 1/50.
     ``memory_layers`` 1: M(x) = x W; 2: M(x) = x + SiLU(x W1) W2, hidden width round(expand * key). The gradients of
     ``chunk`` tokens are taken at the weights before them: 1 is the sequential rule, more is another, cheaper model. The
-    beginning of M is learned by ordinary training. y = W_o (RMSNorm(M_t(q_t)) SiLU(W_g x)).
+    beginning of M is learned by ordinary training. y = W_o (RMSNorm(M_t(q_t)) SiLU(W_g x)). ``momentum``, ``forget``:
+    False leaves out eta, alpha, which are then 0.
     The blocks that put attention beside it: :mod:`seqmem.mixers.titans_mac`, :mod:`seqmem.mixers.titans_mag`,
     :mod:`seqmem.mixers.titans_mal`.
 
@@ -50,13 +51,17 @@ class Titans(Mixer):
         expand: float = 1.0,
         chunk: int = 16,
         conv: int = 4,
+        momentum: bool = True,
+        forget: bool = True,
     ) -> None:
         super().__init__(width)
         self.heads = heads
         self.key = split_heads(width, heads, "Titans")
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.conv = ShortConv(3 * width, conv, bias=False, owner="Titans")
-        self.learner = NeuralMemory(width, heads, memory_layers, expand, chunk, "Titans")
+        self.learner = NeuralMemory(
+            width, heads, memory_layers, expand, chunk, "Titans", momentum=momentum, forget=forget
+        )
         self.gate = nn.Linear(width, width, bias=False)
         self.norm = nn.RMSNorm(self.key, eps=1e-6)
         self.out = nn.Linear(width, width, bias=False)

@@ -45,6 +45,7 @@ MODULES: dict[str, str] = {
     "lightnet": "seqmem.papers.lightnet",
     "lru": "seqmem.papers.lru",
     "lssl": "seqmem.papers.lssl",
+    "lstm-odyssey": "seqmem.papers.lstm_odyssey",
     "minrnn": "seqmem.papers.minrnn",
     "relational-memory-core": "seqmem.papers.relational_memory_core",
     "retnet": "seqmem.papers.retnet",
@@ -55,6 +56,7 @@ MODULES: dict[str, str] = {
     "state-collapse": "seqmem.papers.state_collapse",
     "synaptic-resonance": "seqmem.papers.synaptic_resonance",
     "temporal-perspectives": "seqmem.papers.temporal_perspectives",
+    "titans": "seqmem.papers.titans",
     "unitary-rnn-syntax": "seqmem.papers.unitary_rnn_syntax",
     "wave-rnn": "seqmem.papers.wave_rnn",
     # models

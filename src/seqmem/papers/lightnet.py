@@ -19,7 +19,7 @@ from seqmem.papers._text import descend
 from seqmem.papers.paper import Figure, Paper, Report, Rule
 from seqmem.tasks.digits import CLASSES, LEVELS, Digits
 
-SIDE, LAYERS, RATE, BATCH, HEADS = 8, 2, 4e-3, 64, 2
+SIDE, LAYERS, RATE, BATCH, HEADS = 8, 2, 1e-2, 32, 2
 ARMS = ("lightnet", "retention", "set")
 
 PAPER = Paper(
@@ -58,7 +58,7 @@ PAPER = Paper(
     parts=("forms", *ARMS, "speed"),
     settings={
         "smoke": {"steps": 2, "width": 16, "rounds": 2},
-        "laptop": {"steps": 300, "width": 32, "rounds": 60},
+        "laptop": {"steps": 1500, "width": 32, "rounds": 60},
         "full": {"steps": 5000, "width": 64, "rounds": 500},
     },
     seeds={"smoke": 1, "laptop": 3, "full": 5},
@@ -74,13 +74,11 @@ class FourDirections(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (batch, height, width of the grid, channels) to the same."""
-        outputs = []
-        for grid in (x, x.transpose(1, 2)):
-            line = grid.flatten(1, 2)
-            forwards, backwards = self.retention(line)[0], self.retention(line.flip(1))[0].flip(1)
-            scanned = ((forwards + backwards) / 4).view_as(grid)
-            outputs.append(scanned if grid is x else scanned.transpose(1, 2))
-        return outputs[0] + outputs[1]
+        rows, columns = x.flatten(1, 2), x.transpose(1, 2).flatten(1, 2)
+        lines = torch.cat([rows, rows.flip(1), columns, columns.flip(1)])  # (4 batch, height * width, channels)
+        along, back, down, up = self.retention(lines)[0].chunk(4)
+        across = (along + back.flip(1)).view_as(x)
+        return (across + (down + up.flip(1)).view_as(x.transpose(1, 2)).transpose(1, 2)) / 4
 
 
 def layer(arm: str, width: int) -> nn.Module:
