@@ -87,8 +87,7 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
     )
     generator = torch.Generator().manual_seed(10_000 + seed)
     held_out, read = (
-        task.sample(settings["test"], task.train_length, generator, split=split)
-        for split in ("test", "validation")
+        task.sample(settings["test"], task.train_length, generator, split=split) for split in ("test", "validation")
     )
     right = _exact(lm, held_out)
     figures = {f"{part}_full": right[0]}

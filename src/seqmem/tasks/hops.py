@@ -7,12 +7,13 @@ retrieval problem.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
 from seqmem.errors import InputError
 from seqmem.tasks import _check, _draw
-from seqmem.tasks.base import IGNORE, Batch, Split, Task
+from seqmem.tasks.base import IGNORE, Batch, Changes, Split, Task
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Hops(Task):
             questions.
         test_lengths: lengths to test at, by default 1, 2 and 4 times ``length``: more questions.
     """
+
+    changes: ClassVar[Changes] = {"hops": ((1, 2, 3), (1, 2, 3, 4)), "chains": (3, 4), "links": (6, 8)}
 
     hops: tuple[int, ...] = (1, 2)
     chains: int = 2

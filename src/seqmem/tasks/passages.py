@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from seqmem.errors import InputError
 from seqmem.tasks import _check
-from seqmem.tasks.base import IGNORE, Batch, Split, Task
+from seqmem.tasks.base import IGNORE, Batch, Changes, Split, Task
 
 BLANK, WRITE, RECITE, SELECT, EQUALS, QUESTION, FIRST_MARK = range(7)
 
@@ -42,6 +42,8 @@ class Passages(Task):
             before the sentence.
         table: the seed that the passages are drawn from.
     """
+
+    changes: ClassVar[Changes] = {"sentences": (6, 8), "passages": (240, 480), "vocabulary": (80,)}
 
     passages: int = 120
     held_out: int = 24

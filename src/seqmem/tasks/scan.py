@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from seqmem.errors import InputError
 from seqmem.tasks import _check
-from seqmem.tasks.base import IGNORE, Batch, Split, Task
+from seqmem.tasks.base import IGNORE, Batch, Changes, Split, Task
 
 PRIMITIVES = ("walk", "look", "run", "jump")
 SIDES = ("left", "right")
@@ -189,6 +189,8 @@ class Scan(Task):
     Validation examples are drawn from the training commands. The commands and the divisions are those of the papers;
     the simple division, random there too, is drawn anew.
     """
+
+    changes: ClassVar[Changes] = {"division": ("length", "add_turn_left", "add_jump")}
 
     division: str = "simple"
     percent: int = 80
