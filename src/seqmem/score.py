@@ -18,6 +18,7 @@ from seqmem.errors import InputError
 from seqmem.interp.document import in_bits, read_in_pieces
 from seqmem.report.format import bytes_text, short_number
 from seqmem.report.tables import console
+from seqmem.tasks.tokenizers import for_bytes
 
 
 @dataclass
@@ -90,17 +91,11 @@ def read_text(name: str) -> str:
 
 def encode(text: str, model: Any, tokenizer: Any, name: str) -> Tensor:
     """Token ids (1, time): the tokenizer's, or the text's bytes for a model of bytes."""
-    if tokenizer is not None:
+    if tokenizer is None:
+        ids = for_bytes(name, model.config.vocab_size)(text)["input_ids"]
+    else:
         ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        return torch.tensor([ids], dtype=torch.int64)
-    if model.config.vocab_size != 256:
-        raise InputError(
-            f"'{name}' has no tokenizer and {model.config.vocab_size} tokens, expected 256 (bytes); save the tokenizer "
-            "into the model's folder"
-        )
-    return (
-        torch.frombuffer(bytearray(text.encode() or b""), dtype=torch.uint8).long()[None] if text else torch.zeros(1, 0)
-    )
+    return torch.tensor([ids], dtype=torch.int64)
 
 
 def _read(model: Any, ids: Tensor, piece: int, found: Score, live: bool) -> None:

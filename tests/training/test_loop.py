@@ -7,7 +7,6 @@ import math
 import pickle
 import random
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -17,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from seqmem.models import SequenceConfig, build
 from seqmem.tasks import get_task
 from seqmem.tasks.base import IGNORE
+from seqmem.testing.faults import Bomb
 from seqmem.training.evaluate import score
 from seqmem.training.loop import CURVE, Interrupted, Progress, build_model, read_curve, train
 from seqmem.training.optimiser import clip_gradients, learning_rate, make_optimiser
@@ -157,16 +157,6 @@ def damage(path: Path, how: str) -> None:
         path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
     elif how == "a header without end":
         path.write_bytes((2**62).to_bytes(8, "little") + path.read_bytes()[8:])
-
-
-class Bomb:
-    """Makes a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return Path.touch, (self.path,)
 
 
 @pytest.mark.parametrize(

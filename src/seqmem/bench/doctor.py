@@ -18,6 +18,7 @@ from seqmem.bench import machine
 from seqmem.errors import InputError
 from seqmem.ops._dispatch import OPS, explain, jit_disabled, numba_missing
 from seqmem.training.engine import cores
+from seqmem.training.result import versions
 from seqmem.training.store import open_store
 
 State = Literal["ok", "note", "problem"]
@@ -39,11 +40,9 @@ def examine(store: str | os.PathLike[str] | None = None, measure: bool = True) -
 
 
 def _versions() -> Iterator[Finding]:
-    for name in ("seqmem", "torch", "numpy", "numba", "transformers", "safetensors"):
-        try:
-            yield Finding("versions", name, importlib.metadata.version(name))
-        except importlib.metadata.PackageNotFoundError:
-            yield Finding("versions", name, "not installed", "problem", f"pip install {name}")
+    for name, version in versions().items():
+        if name != "threads":
+            yield Finding("versions", name, version)
     if importlib.util.find_spec("ray") is not None:
         yield Finding("versions", "ray", importlib.metadata.version("ray"))
 

@@ -56,13 +56,14 @@ def loss_by_position(model: nn.Module, tokens: Tensor, *, piece: int = 1024) -> 
     return torch.cat([part.losses for part in read_in_pieces(model, tokens, piece=piece)], 1)
 
 
-def most_positions(model: nn.Module) -> int | None:
-    """How many positions a model with learned ones has; None where no table of positions ends."""
+LEARNED = ("positions", "n_positions")  # what configs call the size of a table of positions
+DECLARED = (*LEARNED, "max_position_embeddings")  # and the longest text of those that compute positions
+
+
+def most_positions(model: nn.Module, names: tuple[str, ...] = LEARNED) -> int | None:
+    """How many tokens a model can read by the first of these ``names`` that its config has; None: any number."""
     config = getattr(model, "config", None)
-    if getattr(config, "model_type", None) == "gpt2":
-        return int(config.n_positions)  # type: ignore[union-attr]
-    table = getattr(model, "embed_positions", None)
-    return None if table is None else int(table.num_embeddings)
+    return next((int(most) for name in names if (most := getattr(config, name, None))), None)
 
 
 def in_bits(nats: float) -> float:

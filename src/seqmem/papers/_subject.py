@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 
-from seqmem.errors import InputError
-from seqmem.tasks.tokenizers import ByteTokenizer
+from seqmem.tasks.tokenizers import ByteTokenizer, for_bytes
 
 #: in ``settings``: a name, or TINY for random weights (smoke budget: nothing is downloaded)
 PRETRAINED, TINY = "pretrained", ""
@@ -22,14 +21,7 @@ def subject(model: str | None, settings: dict[str, Any]) -> tuple[Any, Any]:
     from seqmem.assets import language_model
 
     lm, tokenizer = language_model(name)
-    if tokenizer is None:
-        if lm.config.vocab_size != 256:
-            raise InputError(
-                f"model '{name}' has no tokenizer and {lm.config.vocab_size} tokens, expected 256 (bytes) or a "
-                "tokenizer; save one beside it with tokenizer.save_pretrained"
-            )
-        tokenizer = ByteTokenizer()
-    return lm, tokenizer
+    return lm, for_bytes(name, lm.config.vocab_size) if tokenizer is None else tokenizer
 
 
 def _tiny() -> Any:

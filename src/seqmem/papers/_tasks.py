@@ -28,7 +28,7 @@ def learner(
     short_conv: int = 4,
     rate: float = 3e-3,
     report: Callable[[int], None] = lambda step: None,
-    prepare: Any = None,
+    prepare: Callable[[SequenceLM], None] | None = None,
     **options: Any,
 ) -> SequenceLM:
     """A SequenceLM trained on fresh batches of ``sample(generator)``, where these ask something. ``options`` go to its

@@ -96,8 +96,7 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
     )
     torch.manual_seed(seed)
     lm = SequenceLM(SequenceConfig(1 + FILLERS + KEYS + VALUES, WIDTH, layers=[layer] * 2, short_conv=3))
-    for block in lm.layers:
-        look_back_evenly(block.conv)
+    look_back_evenly(lm)
     generator = torch.Generator().manual_seed(seed)
 
     def drawn(batch: int, length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

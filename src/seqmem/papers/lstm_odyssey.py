@@ -14,7 +14,7 @@ from seqmem.mixers.lstm_odyssey import VARIANTS, OdysseyLSTM
 from seqmem.papers.paper import Figure, Paper, Report, Rule
 from seqmem.tasks.reber import SHORTEST, SYMBOLS, Reber
 from seqmem.training.importance import importance
-from seqmem.training.random_search import Range, Trial, compare_best, random_search
+from seqmem.training.random_search import Range, Trial, best_scores, compare_best, random_search
 from seqmem.training.seeds import generator as addressed
 
 SPACE = {
@@ -202,10 +202,7 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
     figures[f"rate_{part}"] = shares[("rate",)]
     figures[f"pairs_{part}"] = sum(share for names, share in shares.items() if len(names) == 2)
     figures[f"shuffled_{part}"] = importance(shuffled, SPACE, trees=settings["trees"], seed=seed)[("rate",)]
-    best = {
-        name: sorted(trial.score for trial in found)[: max(2, round(fraction * len(found)))]
-        for name, found in searches.items()
-    }
+    best = {name: best_scores(found, fraction) for name, found in searches.items()}
     figures[f"vanilla_{part}"] = sum(best["V"]) / len(best["V"])
     rows = [
         [name, sum(scores) / len(scores), "" if name == "V" else f"{compared[name].p:.3f}"]

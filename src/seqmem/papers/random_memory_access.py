@@ -83,7 +83,7 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
         short_conv=2 if part == "recited" else 0,
         rate=RATE,
         report=lambda step: report(step / steps, part),
-        prepare=_looking_back if part == "recited" else lambda lm: None,
+        prepare=look_back_evenly if part == "recited" else None,
     )
     generator = torch.Generator().manual_seed(10_000 + seed)
     held_out, read = (
@@ -97,11 +97,6 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
         figures[f"{part}_read"] = min(_exact(lm, read)[1:])
     line = {"x": list(SENTENCES), "y": right[1:]}
     return {"figures": figures, "series": {f"exact matches on held-out passages against sentence: {part}": line}}
-
-
-def _looking_back(lm: SequenceLM) -> None:
-    for block in lm.layers:
-        look_back_evenly(block.conv)
 
 
 @torch.no_grad()

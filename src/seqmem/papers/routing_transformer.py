@@ -88,8 +88,7 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
     task = MQAR(length=settings["length"], pairs=(PAIRS,), power_a=1.0)
     torch.manual_seed(seed)
     lm = SequenceLM(SequenceConfig(task.vocab_size, WIDTH, layers=[LAYERS[part]] * 2, short_conv=3))
-    for block in lm.layers:
-        look_back_evenly(block.conv)
+    look_back_evenly(lm)
     generator, steps = torch.Generator().manual_seed(seed), settings["steps"]
 
     def loss_of(step: int) -> Tensor:

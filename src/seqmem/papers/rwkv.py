@@ -130,7 +130,7 @@ def _recall(settings: dict[str, Any], seed: int, report: Report) -> dict[str, fl
     """RWKV sees the position before by itself; attention is given a convolution over two positions for it."""
     task = get_task("mqar", pairs=8, length=32, filler="blank")
     steps, test, figures = settings["recall_steps"], unseen(task, 10 * settings["test"], seed), {}
-    networks: list[tuple[str, list[Any], dict[str, int]]] = [
+    networks: list[tuple[str, list[Any], dict[str, Any]]] = [
         ("recall", rwkv_layers(BLOCKS), {"mlp_width": 0, "short_conv": 0}),
         ("recall_attention", ["attention"] * BLOCKS, {"short_conv": 2}),
     ]

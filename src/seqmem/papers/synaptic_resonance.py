@@ -113,8 +113,7 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
     """One kind of writing."""
     layer = {"name": "synaptic_resonance", "window": WINDOW, "bound": BOUND, **OPTIONS[part]}
     lm = build(SequenceConfig(FIRST_FILLER + FILLERS, WIDTH, layers=[layer] * LAYERS, short_conv=2), seed)
-    for block in lm.layers:
-        look_back_evenly(block.conv)
+    look_back_evenly(lm)
     generator, steps = torch.Generator().manual_seed(seed), settings["steps"]
 
     def loss_of(_: int) -> Tensor:

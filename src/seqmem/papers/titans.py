@@ -10,10 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seqmem.mixers.titans import Titans
-from seqmem.models import SequenceConfig, SequenceLM
+from seqmem.models import SequenceLM
 from seqmem.ops import memory_update
-from seqmem.papers._tasks import Sample, accuracy
-from seqmem.papers._text import descend
+from seqmem.papers._tasks import Sample, accuracy, learner
 from seqmem.papers.paper import Figure, Paper, Report, Rule
 from seqmem.tasks.base import IGNORE, Batch
 from seqmem.tasks.mqar import MQAR
@@ -131,32 +130,24 @@ def loop(
 def _trained(
     sample: Sample, vocab_size: int, layers: list[dict[str, Any]], steps: int, seed: int, report: Any
 ) -> SequenceLM:
-    """On fresh batches of ``sample(generator)``."""
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    lm = SequenceLM(SequenceConfig(vocab_size, WIDTH, layers=layers, mlp_width=0))
-    for block in lm.layers:
-        mixer: Any = block.mixer
-        _bind_from_the_start(mixer)
-
-    def loss_of(_: int) -> Tensor:
-        batch = sample(generator)
-        asked = batch.targets != IGNORE
-        return F.cross_entropy(lm.run(batch.inputs, asked=asked)[0], batch.targets[asked])
-
-    descend(lm, loss_of, steps, RATE, report)
-    return lm.eval()
+    """Memories alone, without MLP or convolution beside them."""
+    return learner(
+        sample, vocab_size, layers, steps, seed,
+        width=WIDTH, mlp_width=0, short_conv=0, rate=RATE, report=report, prepare=_bind_from_the_start,
+    )  # fmt: skip
 
 
 @torch.no_grad()
-def _bind_from_the_start(mixer: Titans) -> None:
+def _bind_from_the_start(lm: SequenceLM) -> None:
     """Keys begin as the token before, values as the present one, and a token asks as it would be a key: what followed
     it is found before anything is learned, so that training is not spent on a plateau."""
-    weight = mixer.conv.weight  # (3 width, conv): q, k, v
-    weight.zero_()
-    weight[:, -1] = 1
-    weight[WIDTH : 2 * WIDTH] = weight[WIDTH : 2 * WIDTH].roll(-1, 1)
-    mixer.qkv.weight[:WIDTH] = mixer.qkv.weight[WIDTH : 2 * WIDTH]
+    for block in lm.layers:
+        mixer: Any = block.mixer
+        weight = mixer.conv.weight  # (3 width, conv): q, k, v
+        weight.zero_()
+        weight[:, -1] = 1
+        weight[WIDTH : 2 * WIDTH] = weight[WIDTH : 2 * WIDTH].roll(-1, 1)
+        mixer.qkv.weight[:WIDTH] = mixer.qkv.weight[WIDTH : 2 * WIDTH]
 
 
 def _recall(part: str, settings: dict[str, Any], seed: int, report: Report) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def bars(summary: Mapping[str, Any], series: Mapping[Key, Series]) -> list[dict[
     """A figure per speed, on the task that the table's columns speak of."""
     figures = []
     for column in summary["columns"]:
-        if column["key"] not in ("train_tokens_per_second", "decode_microseconds"):
+        if column["key"] not in [key for key, *_ in SPEEDS]:
             continue
         values = []
         for row in summary["rows"]:

@@ -116,7 +116,6 @@ class Passages(Task):
         groups = torch.where(reads % 2 == 0, 1, 2 + reads // 2 % self.sentences)
         if writes:
             groups = torch.where(turn % 2 == 0, 0, groups)
-        readable = self.passages - self.held_out
         drawn = torch.rand(batch_size, generator=generator, dtype=torch.float64)
         front = torch.randint(self.sentences, (batch_size,), generator=generator)
         readable = self.passages - self.held_out

@@ -24,6 +24,16 @@ class ByteTokenizer:
         return bytes(int(i) for i in ids).decode("utf-8", errors="replace")
 
 
+def for_bytes(name: str, vocab_size: int) -> ByteTokenizer:
+    """What the model ``name`` reads with, which has no tokenizer: bytes. InputError where it has not 256 tokens."""
+    if vocab_size != ByteTokenizer.vocab_size:
+        raise InputError(
+            f"model '{name}' has no tokenizer and {vocab_size} tokens, expected 256 (bytes) or a tokenizer; save one "
+            "beside it with tokenizer.save_pretrained"
+        )
+    return ByteTokenizer()
+
+
 class WordTokenizer:
     """A token is a word, a digit or a punctuation mark; spaces and line breaks are none. ``words``: the vocabulary,
     the blank first. InputError for a word that is not in it."""

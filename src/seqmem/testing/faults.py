@@ -8,6 +8,7 @@ last digit (times aside), nothing finished may have been run again, and what was
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import pickle
@@ -121,7 +122,8 @@ def workers_killed(bench: Bench, expected: list[dict[str, Any]]) -> None:
     children = _children(process.pid)
     _expect(process.poll() is not None or bool(children), "a study with two workers has none")
     for child in children[:1]:
-        with_suppress(os.kill, child, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
     said = process.communicate(timeout=300)[1]
     _expect(process.returncode == 0, f"the study ended with {process.returncode}: {said[-300:]}")
     _expect(bench.results() == expected, "the results are not those of the undisturbed study")
@@ -253,14 +255,6 @@ class Bomb:
 
     def __reduce__(self) -> Any:
         return Path.touch, (self.path,)
-
-
-def with_suppress(function: Callable[..., Any], *arguments: Any) -> None:
-    """Call, and let a process be gone."""
-    try:
-        function(*arguments)
-    except ProcessLookupError:
-        return
 
 
 def _children(pid: int) -> list[int]:

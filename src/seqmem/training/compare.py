@@ -94,10 +94,11 @@ def run_study(
         finally:
             running.close()  # type: ignore[attr-defined]
 
-    run(choosing(experiments, study.tune_seeds))
-    if not interrupted:
+    first = choosing(experiments, study.tune_seeds)
+    run(first)
+    if not interrupted and study.tune_seeds is not None:
         others = at_the_chosen_rate(experiments, study.tune_seeds, results)
-        wanted = {e.hash for e in (*choosing(experiments, study.tune_seeds), *others)}
+        wanted = {e.hash for e in (*first, *others)}
         experiments = [e for e in experiments if e.hash in wanted]
         write_json(folder / "study.json", _settings(study, experiments, workers))
         run(others)

@@ -50,16 +50,8 @@ def run_all(
     were at can be resumed.
     """
     tell = on_event or (lambda _: None)
-    for job in jobs:
-        tell(Event("queued", job))
     waiting: deque[Job[R]] = deque()
-    for job in jobs:
-        found = store.result(job)
-        if found is None:
-            waiting.append(job)
-        else:
-            tell(Event("reused", job, result=found))
-            yield found
+    yield from finished_before(jobs, store, tell, waiting)
     workers = min(cores() if workers is None else workers, len(waiting))
     if workers < 0:
         raise InputError(f"workers is {workers}, expected 0 (in this process) or more")
@@ -69,6 +61,19 @@ def run_all(
         yield from _Pool(waiting, store, workers, tell, checkpoint_seconds).run()
     else:
         yield from _run_here(waiting, store, tell, checkpoint_seconds)
+
+
+def finished_before(jobs: Sequence[Job[R]], store: Store, tell: OnEvent, waiting: deque[Job[R]]) -> Iterator[R]:
+    """What the store has of the jobs; the others are put into ``waiting``."""
+    for job in jobs:
+        tell(Event("queued", job))
+    for job in jobs:
+        found = store.result(job)
+        if found is None:
+            waiting.append(job)
+        else:
+            tell(Event("reused", job, result=found))
+            yield found
 
 
 def _run_here(waiting: deque[Job[R]], store: Store, tell: OnEvent, checkpoint_seconds: float) -> Iterator[R]:

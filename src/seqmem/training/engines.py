@@ -13,6 +13,7 @@ from seqmem.training.job import Job, R
 from seqmem.training.store import Store
 
 ENGINES = ("local", "ray")
+NO_RAY = "engine 'ray' needs Ray, which is not installed; pip install 'seqmem[ray]'"
 
 
 class Engine(NamedTuple):
@@ -30,7 +31,7 @@ def make_engine(name: str, address: str | None = None) -> Engine:
     if name not in ENGINES:
         raise InputError(f"engine is '{name}', expected one of {', '.join(ENGINES)}.{did_you_mean(name, ENGINES)}")
     if name == "ray" and importlib.util.find_spec("ray") is None:
-        raise InputError("engine 'ray' needs Ray, which is not installed; pip install 'seqmem[ray]'")
+        raise InputError(NO_RAY)
     if name == "local" and address is not None:
         raise InputError(f"address is '{address}' and the engine 'local', which has none; add --engine ray")
     return Engine(name, address)

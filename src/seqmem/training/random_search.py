@@ -89,6 +89,11 @@ def random_search(
     return trials
 
 
+def best_scores(trials: Sequence[Trial], fraction: float) -> list[float]:
+    """The lowest ``fraction`` of the scores, at least two, in order."""
+    return sorted(trial.score for trial in trials)[: max(2, round(fraction * len(trials)))]
+
+
 def compare_best(reference: Sequence[Trial], other: Sequence[Trial], fraction: float = 0.1) -> Comparison:
     """Welch's t-test between the best ``fraction`` of two methods' trials, at least two of each."""
     from scipy.stats import ttest_ind
@@ -98,10 +103,7 @@ def compare_best(reference: Sequence[Trial], other: Sequence[Trial], fraction: f
             f"compare_best: the best {fraction!r} of {len(reference)} and {len(other)} trials, expected a fraction in "
             "(0, 1] of at least two each"
         )
-    best = [
-        sorted(trial.score for trial in trials)[: max(2, round(fraction * len(trials)))]
-        for trials in (other, reference)
-    ]
+    best = [best_scores(trials, fraction) for trials in (other, reference)]
     means = [math.fsum(scores) / len(scores) for scores in best]
     if all(min(scores) == max(scores) for scores in best):
         return Comparison(means[0] - means[1], math.nan)

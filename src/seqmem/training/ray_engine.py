@@ -17,7 +17,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from seqmem.errors import InputError
-from seqmem.training.engine import BUSY_SECONDS, NARROW
+from seqmem.training.engine import BUSY_SECONDS, NARROW, finished_before
+from seqmem.training.engines import NO_RAY
 from seqmem.training.events import Event, OnEvent
 from seqmem.training.job import Job, R
 from seqmem.training.store import Store
@@ -44,16 +45,9 @@ def run_on_ray(
     ray = _ray()
     tell = on_event or (lambda _: None)
     waiting: deque[Job[R]] = deque()
-    for job in jobs:
-        tell(Event("queued", job))
-    for job in jobs:
-        if (obstacle := job.obstacle()) != "":
-            raise InputError(obstacle)
-        if (found := store.result(job)) is None:
-            waiting.append(job)
-        else:
-            tell(Event("reused", job, result=found))
-            yield found
+    for obstacle in filter(None, (job.obstacle() for job in jobs)):
+        raise InputError(obstacle)
+    yield from finished_before(jobs, store, tell, waiting)
     if not waiting:
         return
     ours = not ray.is_initialized()
@@ -70,7 +64,7 @@ def _ray() -> Any:
     try:
         return importlib.import_module("ray")
     except ImportError as error:
-        raise InputError("engine 'ray' needs Ray, which is not installed; pip install 'seqmem[ray]'") from error
+        raise InputError(NO_RAY) from error
 
 
 def _connect(ray: Any, address: str | None) -> None:
@@ -100,13 +94,11 @@ def _work(kind: str, described: dict[str, Any], place: str, threads: int, checkp
     import torch
 
     from seqmem.training.store import Busy, open_store
-    from seqmem.training.worker import run_job
+    from seqmem.training.worker import job_of, run_job
 
     torch.set_num_threads(threads)
-    module, _, name = kind.partition(":")
-    job = getattr(importlib.import_module(module), name).model_validate(described)
     try:
-        return {"result": run_job(job, open_store(place), lambda _: None, checkpoint_seconds)}
+        return {"result": run_job(job_of(kind, described), open_store(place), lambda _: None, checkpoint_seconds)}
     except Busy:
         return {"busy": True}
 

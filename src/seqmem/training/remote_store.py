@@ -49,7 +49,9 @@ class RemoteStore(Store):
             self.path = path.rstrip("/")
             for folder in ("results", "curves", "checkpoints"):
                 self.fs.makedirs(f"{self.path}/{folder}", exist_ok=True)
-            self._put(f"results/.probe-{uuid4().hex}", b"")
+            probe = f"{self.path}/.{uuid4().hex}.tmp"
+            self.fs.pipe_file(probe, b"")
+            self.fs.rm_file(probe)
         except (ImportError, OSError, ValueError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise InputError(
@@ -133,8 +135,7 @@ class RemoteStore(Store):
                 with contextlib.suppress(OSError):
                     written = (folder / checkpoint.NAME).stat().st_mtime_ns
                     if written != seen:
-                        self._upload(job, folder / CURVE, "curves", ".jsonl")
-                        self._upload(job, folder / checkpoint.NAME, "checkpoints", ".safetensors")
+                        self._upload_checkpoint(job, folder)
                         seen = written
 
         thread = threading.Thread(target=watch, daemon=True)
@@ -146,8 +147,12 @@ class RemoteStore(Store):
             thread.join()
             if not (folder / RESULT).exists():  # stopped half-way: the last word
                 with contextlib.suppress(OSError):
-                    self._upload(job, folder / CURVE, "curves", ".jsonl")
-                    self._upload(job, folder / checkpoint.NAME, "checkpoints", ".safetensors")
+                    self._upload_checkpoint(job, folder)
+
+    def _upload_checkpoint(self, job: Job[R], folder: Path) -> None:
+        """The curve first: it is cut back to the checkpoint's step."""
+        self._upload(job, folder / CURVE, "curves", ".jsonl")
+        self._upload(job, folder / checkpoint.NAME, "checkpoints", ".safetensors")
 
     def _upload(self, job: Job[R], file: Path, kind: str, ending: str) -> None:
         if file.exists():
@@ -157,9 +162,6 @@ class RemoteStore(Store):
         """Whole or not at all: under another name, then moved."""
         temporary = f"{self.path}/.{uuid4().hex}.tmp"
         self.fs.pipe_file(temporary, data)
-        if name.rpartition("/")[2].startswith(".probe"):
-            self.fs.rm_file(temporary)
-            return
         self.fs.mv(temporary, f"{self.path}/{name}")
 
     def _get(self, name: str) -> bytes | None:

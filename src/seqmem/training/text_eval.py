@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from seqmem.errors import InputError
 from seqmem.interp.attention import evaluating, last_logits
+from seqmem.interp.document import DECLARED, most_positions
 from seqmem.tasks import TASKS, get_task, task_class
 from seqmem.tasks.text import Document, TextTask
 from seqmem.tasks.tokenizers import ByteTokenizer, Reader, WordTokenizer
@@ -94,11 +95,8 @@ def tokenizer_of(task: TextTask, vocab_size: int) -> ByteTokenizer | WordTokeniz
 
 
 def context_of(model: Any) -> int | None:
-    """The most tokens that a model can read, where it has positions that end."""
-    for name in ("positions", "max_position_embeddings", "n_positions"):
-        if most := getattr(model.config, name, None):
-            return int(most)
-    return None
+    """The most tokens that a model can read, where it says so."""
+    return most_positions(model, DECLARED)
 
 
 def spread(count: int) -> list[float]:

@@ -16,12 +16,10 @@ def choosing(experiments: Sequence[Experiment], tune_seeds: int | None) -> list[
 
 
 def at_the_chosen_rate(
-    experiments: Sequence[Experiment], tune_seeds: int | None, results: Mapping[str, Result]
+    experiments: Sequence[Experiment], tune_seeds: int, results: Mapping[str, Result]
 ) -> list[Experiment]:
     """The others, of each group of one mixer, width and task those at the rate that ``results`` (experiment -> result,
     with all of :func:`choosing`) speak for."""
-    if tune_seeds is None:
-        return []
     groups: dict[str, list[Result]] = {}
     for e in choosing(experiments, tune_seeds):
         groups.setdefault(_group(e), []).append(results[e.hash])

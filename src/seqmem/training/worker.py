@@ -32,6 +32,13 @@ def name_of(kind: type[Job[Any]]) -> str:
     return f"{kind.__module__}:{kind.__qualname__}"
 
 
+def job_of(kind: str, described: dict[str, Any]) -> Job[Any]:
+    """The job that :func:`name_of` and ``model_dump`` tell of."""
+    module, _, name = kind.partition(":")
+    found: Job[Any] = getattr(importlib.import_module(module), name).model_validate(described)
+    return found
+
+
 def run_job(job: Job[R], store: Store, progress: OnReached, checkpoint_seconds: float = 60.0) -> R:
     """The result of the store, or of a run in it; an exception in the run becomes the status "failed".
 
@@ -93,8 +100,7 @@ def main() -> None:
 
     answer({"ready": True})
     while "run" in (order := orders.get()):
-        module, _, kind = order["job"].partition(":")
-        job = getattr(importlib.import_module(module), kind).model_validate(order["run"])
+        job = job_of(order["job"], order["run"])
         try:
             answer({"result": run_job(job, store, progress, setup["checkpoint_seconds"])})
         except Busy:
