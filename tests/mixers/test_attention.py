@@ -5,6 +5,7 @@ weights.
 from __future__ import annotations
 
 import cmath
+import math
 
 import pytest
 import torch
@@ -175,6 +176,36 @@ def test_without_positions_the_order_of_what_is_read_does_not_matter():
     turned = torch.cat([x[:, [3, 1, 4, 0, 2]], x[:, 5:]], 1)
     torch.testing.assert_close(layer(x)[0][:, -1], layer(turned)[0][:, -1])
     assert (Attention(8, heads=2)(x)[0][:, -1] - Attention(8, heads=2)(turned)[0][:, -1]).abs().max() > 1e-4
+
+
+def test_sinusoidal_positions_keep_the_contract():
+    from seqmem.testing import check_mixer
+
+    check_mixer(
+        lambda width: Attention(width, heads=2, rope_base=None, sinusoidal=True, bias=True), points=(1, 2, 3, 4, 7, 8)
+    )
+
+
+def test_sinusoidal_positions_equal_the_equation(generator: torch.Generator) -> None:
+    """Of one head, a position at a time: sines and cosines into query and key, not into the value."""
+    mixer = Attention(6, heads=1, rope_base=None, sinusoidal=True, qk_norm=False).double()
+    x = torch.randn(9, 6, generator=generator, dtype=torch.float64)
+    to_query, to_key, to_value = mixer.qkv.weight.detach().split(6)
+    placed = []
+    for t, one in enumerate(x):
+        angles = [t * 10_000.0 ** (-2 * i / 6) for i in range(3)]
+        placed.append(one + torch.tensor([*map(math.sin, angles), *map(math.cos, angles)], dtype=x.dtype))
+    for t in range(9):
+        scores = torch.stack([(to_query @ placed[t]) @ (to_key @ before) for before in placed[: t + 1]]) / 6**0.5
+        read = sum(p * (to_value @ before) for p, before in zip(scores.softmax(0), x, strict=False))
+        torch.testing.assert_close(mixer(x[None])[0][0, t], mixer.out.weight @ read, rtol=0, atol=1e-12)
+
+
+def test_positions_are_turned_or_added_not_both():
+    from seqmem.errors import InputError
+
+    with pytest.raises(InputError, match="expected rope_base=None"):
+        Attention(8, heads=2, sinusoidal=True)
 
 
 def test_frequencies_that_cannot_be_meant_are_named():

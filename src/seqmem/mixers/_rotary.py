@@ -29,6 +29,15 @@ def rotary_tables(position: Tensor, size: int, base: Turning, like: Tensor) -> t
     return angle.cos().to(dtype), angle.sin().to(dtype)
 
 
+def sinusoids(position: Tensor, width: int, like: Tensor) -> Tensor:
+    """The vectors (*position.shape, width) that Attention Is All You Need (2017), arXiv 1706.03762, adds: the sines of
+    position * 10,000^(-2i/width), then the cosines. In the dtype of ``like``; width is even."""
+    precise = torch.float32 if like.device.type == "mps" else torch.float64
+    frequency = torch.tensor(half_frequencies(width, 10_000.0), dtype=precise, device=like.device)
+    angle = position[..., None] * frequency
+    return torch.cat([angle.sin(), angle.cos()], -1).to(like.dtype)
+
+
 @functools.cache
 def _frequencies(size: int, base: Turning) -> list[float]:
     """Radians per position, for every channel; negative in the first half, whose sines :func:`rotate` subtracts."""

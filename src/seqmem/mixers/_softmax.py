@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from seqmem.errors import InputError
 from seqmem.mixers._packing import Packing
-from seqmem.mixers._rotary import Turning, rotary_tables, rotate
+from seqmem.mixers._rotary import Turning, rotary_tables, rotate, sinusoids
 from seqmem.mixers.base import split_heads
 
 
@@ -86,15 +86,27 @@ class HeadNorms(nn.Module):
 
 
 def project(
-    qkv: nn.Linear, norms: HeadNorms | None, x: Tensor, position: Tensor, heads: int, size: int, base: Turning
+    qkv: nn.Linear,
+    norms: HeadNorms | None,
+    x: Tensor,
+    position: Tensor,
+    heads: int,
+    size: int,
+    base: Turning,
+    added: bool = False,
 ) -> tuple[Tensor, ...]:
     """Query (batch, heads, time, head), key and value (batch, kv_heads, time, head); the first two normed and turned.
 
     qkv: one map to the queries of all heads, then all keys, then all values. position: (time,) or (batch, time).
+    added: queries and keys, but not values, are of x and the sinusoids of its positions.
     """
     parts = qkv(x).unflatten(-1, (-1, size)).transpose(1, 2)  # (batch, heads + 2 kv_heads, time, head)
     kv_heads = (parts.shape[1] - heads) // 2
     turning, value = parts.split([heads + kv_heads, kv_heads], 1)
+    if added:
+        map_places = qkv.weight[: (heads + kv_heads) * size]
+        places = F.linear(sinusoids(position, x.shape[-1], x), map_places).unflatten(-1, (-1, size))
+        turning = turning + places.transpose(-2, -3)  # ([batch,] heads + kv_heads, time, head)
     if norms is not None:
         query, key = turning.split([heads, kv_heads], 1)
         turning = torch.cat([norms.query(query), norms.key(key)], 1)

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from seqmem.errors import InputError
 from seqmem.mixers import _softmax as softmax
 from seqmem.mixers._packing import check_state, one_at_a_time, pack, to_front, to_place
 from seqmem.mixers._softmax import AttentionState
@@ -23,7 +24,8 @@ class Attention(Mixer):
     width: divisible by ``heads`` into heads of even size. kv_heads: groups of query heads that share keys and values;
     default ``heads``. head: the size of one, default ``width / heads``. rope_base: the longest wavelength is about
     2 pi rope_base positions; None: q and k are not turned. frequencies: in place of rope_base, radians per position of
-    the channels 0 to head / 2 - 1; 0 leaves a pair as it is.
+    the channels 0 to head / 2 - 1; 0 leaves a pair as it is. sinusoidal: q and k are of x + s instead, s_t the sines
+    and cosines of the position t (2017), which every layer adds anew; goes with rope_base=None and an even width.
     qk_norm: queries and keys are normed in every head before they are turned (Query-Key Normalization, 2020, arXiv
     2010.04245), which lets small models find a sharp match early; norm_eps is these norms'. bias, out_bias: of the
     projections to q, k, v and of W_o. gated: what the heads read is multiplied by sigmoid(W_g x) before W_o (Gated
@@ -49,6 +51,7 @@ class Attention(Mixer):
         head: int | None = None,
         rope_base: float | None = 10_000.0,
         frequencies: Sequence[float] | None = None,
+        sinusoidal: bool = False,
         qk_norm: bool = True,
         norm_eps: float = 1e-6,
         bias: bool = False,
@@ -60,6 +63,12 @@ class Attention(Mixer):
         self.heads = heads
         self.rope_base = rope_base
         self.turning = softmax.check_turning(rope_base, frequencies, self.head, "Attention")
+        if sinusoidal and (self.turning is not None or width % 2):
+            raise InputError(
+                f"Attention: sinusoidal=True with rope_base {rope_base!r} and width {width}, expected rope_base=None "
+                f"and an even width; turn or add positions, not both"
+            )
+        self.sinusoidal = sinusoidal
         self.qkv = nn.Linear(width, (heads + 2 * self.kv_heads) * self.head, bias=bias)
         self.norms = softmax.HeadNorms(self.head, norm_eps) if qk_norm else None
         self.gate = nn.Linear(width, heads * self.head, bias=bias) if gated else None
@@ -88,7 +97,7 @@ class Attention(Mixer):
         x = to_front(packing, x)
         position, after = softmax.positions(packing, None if state is None else state.position, x)
         query, new_key, new_value = softmax.project(
-            self.qkv, self.norms, x, position, self.heads, self.head, self.turning
+            self.qkv, self.norms, x, position, self.heads, self.head, self.turning, self.sinusoidal
         )
         key, value, valid = softmax.extended(packing, state, new_key, new_value, self.out.weight)
         if softmax.is_decoding(packing, state, x):
@@ -108,7 +117,9 @@ class Attention(Mixer):
         """
         self.check_input(x, mask, reset, "auto")
         allowed, position = softmax.explicit_allowed(x, mask, reset, None)
-        query, key, _ = softmax.project(self.qkv, self.norms, x, position, self.heads, self.head, self.turning)
+        query, key, _ = softmax.project(
+            self.qkv, self.norms, x, position, self.heads, self.head, self.turning, self.sinusoidal
+        )
         return softmax.explicit_weights(query, key, allowed)
 
     def read(self, x: Tensor, attention: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from seqmem.errors import InputError
 from seqmem.mixers._entries import Entries, Seen
+from seqmem.mixers._rotary import sinusoids
 from seqmem.mixers._scored import ScoredAttention, dot_products
 
 
@@ -40,7 +41,8 @@ class TransformerXLAttention(ScoredAttention):
         """Content and distance, each with its bias."""
         content = dot_products(query + self.content_bias, seen.entries.key)
         distance = (seen.query_place[:, :, None] - seen.entries.place[:, None]).clamp(0, self.window - 1)
-        table = self.relative(self._sinusoids(query)).unflatten(-1, (self.heads, self.head))  # (window, heads, head)
+        places = sinusoids(torch.arange(self.window, device=query.device), self.width, query)  # r_0 ... r_(window - 1)
+        table = self.relative(places).unflatten(-1, (self.heads, self.head))  # (window, heads, head)
         by_distance = torch.einsum("bthd,rhd->bhtr", query + self.position_bias, table) * self.head**-0.5
         index = distance[:, None].expand(-1, self.heads, -1, -1)
         return content + by_distance.gather(3, index)
@@ -52,10 +54,3 @@ class TransformerXLAttention(ScoredAttention):
     def wanted(self, entries: Entries) -> Tensor:
         """What the next position reaches."""
         return entries.place > entries.position[:, None] - self.window
-
-    def _sinusoids(self, like: Tensor) -> Tensor:
-        """r_0 ... r_(window - 1), (window, width)."""
-        place = torch.arange(self.window, device=like.device, dtype=torch.float64)
-        frequency = 10_000.0 ** (-torch.arange(0, self.width, 2, device=like.device, dtype=torch.float64) / self.width)
-        angle = place[:, None] * frequency
-        return torch.cat([angle.sin(), angle.cos()], -1).to(like.dtype)
