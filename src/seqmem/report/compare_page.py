@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from seqmem.report import plots, published, speed
+from seqmem.report import matrix, plots, published, speed
 from seqmem.report.findings import findings, label_of, listed
 from seqmem.report.format import bytes_text, short_number
 from seqmem.report.page import LIGHT, render
@@ -140,7 +140,13 @@ def _sections(
 ) -> list[dict[str, Any]]:
     tasks = [task for task in summary["tasks"] if task["test_lengths"]]
     asked = [task for task in tasks if task["metric"] == "accuracy"]
+    overview = matrix.figure(summary, series)
     return [
+        {
+            "title": "Tasks and mixers",
+            "text": "",
+            "figures": [] if overview is None else [overview],
+        },
         {
             "title": "Recall against state",
             "text": "What a memory holds, against what it costs to hold it. Up and to the left is better.",

@@ -7,14 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
+from seqmem.report import heat
 from seqmem.report.format import short_number
 from seqmem.report.page import render
-from seqmem.report.svg import GRID, INK, series_colour, style, to_svg
-
-FULL = 0.7  # opacity of a cell in which everything is right: the number in it stays readable
 
 
 def share_text(cell: Mapping[str, Any] | None) -> str:
@@ -62,29 +58,20 @@ def heat_map(cells: Sequence[Mapping[str, Any]], title: str) -> str:
     """One task: a column per length, a row per depth, the beginning of the text on top; the number is the share of
     right answers."""
     depths = [row["depth"] for row in cells[0]["depths"]]
-    with style():
-        figure = Figure(figsize=(5.2, 1.0 + 0.42 * len(depths)), layout="constrained")
-        axes = figure.add_subplot()
-        for x, cell in enumerate(cells):
-            for y, row in enumerate(cell["depths"]):
-                share = row["right"] / row["count"]
-                corner = (x - 0.5, y - 0.5)
-                axes.add_patch(Rectangle(corner, 1, 1, facecolor="none", edgecolor=GRID, linewidth=0.8))
-                box = axes.add_patch(Rectangle(corner, 1, 1, facecolor=series_colour(0), alpha=FULL * share))
-                text = axes.text(x, y, f"{share:.2f}", ha="center", va="center", fontsize=9.5, color=INK)
-                for part in (box, text):
-                    part.set_gid(f"tip|{cell['task']}|{_tip(cell, row)}")
-        axes.set_xlim(-0.5, len(cells) - 0.5)
-        axes.set_ylim(len(depths) - 0.5, -0.5)
-        axes.set_xticks(range(len(cells)), [f"{cell['length']:,}" for cell in cells])
-        axes.set_yticks(range(len(depths)), [f"{depth:.2f}".rstrip("0").rstrip(".") for depth in depths])
-        axes.set_xlabel("tokens of prompt and answer")
-        axes.set_ylabel("depth of the fact (0: beginning)")
-        axes.grid(visible=False)
-        axes.tick_params(length=0)
-        for side in ("left", "bottom"):
-            axes.spines[side].set_visible(False)
-        return to_svg(figure, title)
+    boxes = {}
+    for x, cell in enumerate(cells):
+        for y, row in enumerate(cell["depths"]):
+            share = row["right"] / row["count"]
+            boxes[x, y] = heat.Box(share, f"{share:.2f}", cell["task"], _tip(cell, row))
+    return heat.heat_map(
+        boxes,
+        [f"{cell['length']:,}" for cell in cells],
+        [f"{depth:.2f}".rstrip("0").rstrip(".") for depth in depths],
+        title,
+        x_label="tokens of prompt and answer",
+        y_label="depth of the fact (0: beginning)",
+        size=(5.2, 1.0 + 0.42 * len(depths)),
+    )
 
 
 def _tip(cell: Mapping[str, Any], row: Mapping[str, Any]) -> str:
