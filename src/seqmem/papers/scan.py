@@ -32,8 +32,8 @@ PAPER = Paper(
         "seqmem.models.aligned_seq2seq.AlignedSeq2Seq",
         "seqmem.models.alignment.Alignment",
     ),
-    setup="All commands are counted, and the published divisions of them. Encoder and decoder, GRUs of width 64 with "
-    "attention, are trained for 1500 updates of batch 64 on the training commands of each division, and translate "
+    setup="All commands are counted, and the published divisions of them. Encoder and decoder, GRUs of width 128 with "
+    "attention, are trained for 3000 updates of batch 64 on the training commands of each division, and translate "
     "1000 commands of its training and 1000 of its test greedily; an answer counts when every action is right.",
     baseline="the simple division, whose test commands are like those of training",
     control="the actions of other commands, simple division: none may be said",
@@ -54,14 +54,14 @@ PAPER = Paper(
         in_part="commands == 20910 and simple >= 0.95 and length <= 0.25 and jump <= 0.1",
         control="best(exchanged) <= 0.02",
     ),
-    limits="One network of the paper's many, smaller than its best, and a hundredth of its training. The simple "
+    limits="One network of the paper's many, smaller than its best, and a fraction of its training. The simple "
     "division is drawn anew. Of the divisions by template (around right and the like) and by percentage the task has "
     "all, the check none.",
     own_model="seqmem compare --tasks scan --mixers gru,my_layer:MyLayer, with division: in a study file",
     parts=("domain", *WORDS),
     settings={
         "smoke": {"updates": 2, "width": 8, "test": 20},
-        "laptop": {"updates": 1500, "width": 64, "test": 1000},
+        "laptop": {"updates": 3000, "width": 128, "test": 1000},
         "full": {"updates": 20_000, "width": 200, "test": 4000},
     },
     seeds={"smoke": 1, "laptop": 3, "full": 5},
