@@ -53,8 +53,8 @@ PAPER = Paper(
         control="best(exchanged) <= 0.2",
     ),
     limits="A twentieth of the examples that the full budget trains on: what is not learned here may be learned there. "
-    "Two and four hops, small vocabularies, every question answered at once; the bound itself, the fewest layers for so "
-    "many hops, is not searched for. Pretrained models, which the paper asks too, are left out.",
+    "Two and four hops, small vocabularies, every question answered at once; the bound itself, the fewest layers for "
+    "so many hops, is not searched for. Pretrained models, which the paper asks too, are left out.",
     own_model="seqmem compare --tasks hops --mixers attention,my_layer:MyLayer",
     parts=tuple(PARTS),
     settings={
