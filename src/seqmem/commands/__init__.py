@@ -3,11 +3,27 @@ the exit code. They import what they need when they run, so that ``seqmem --help
 
 from __future__ import annotations
 
-from seqmem.commands import assets, bench, check, compare, doctor, eval, mixers, papers, reproduce, score, tasks
+from seqmem.commands import (
+    assets,
+    bench,
+    check,
+    compare,
+    data,
+    doctor,
+    eval,
+    mixers,
+    papers,
+    reproduce,
+    score,
+    tasks,
+    train,
+)
 
 COMMANDS = {
     "compare": compare,
     "eval": eval,
+    "train": train,
+    "data": data,
     "check": check,
     "score": score,
     "bench": bench,

@@ -4,7 +4,6 @@ checked at once."""
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,25 +12,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from seqmem.errors import InputError, did_you_mean
 from seqmem.training.budgets import BUDGETS, DEFAULT_BUDGET, DEFAULT_MIXERS, DEFAULT_TASKS
-
-
-def _as_list(value: Any) -> Any:
-    """One value where a list is expected stands for a list of one."""
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def _as_number(value: Any) -> Any:
-    """YAML 1.1 reads 1e-3 as text; here it is a number."""
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
+from seqmem.training.described import as_list, as_number, read_mapping, shown
 
 
 def _as_named(value: Any) -> Any:
     """Names, or mappings from a name to its options, or one mapping of several."""
     found: list[dict[str, Any]] = []
-    for item in _as_list(value):
+    for item in as_list(value):
         if isinstance(item, Named):
             found.append(item.model_dump())
         else:
@@ -51,13 +38,13 @@ class Named(BaseModel):
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Width = Annotated[int, Field(ge=1, le=2**16)]
-Rate = Annotated[float, BeforeValidator(_as_number), Field(gt=0, allow_inf_nan=False)]
-Counts = Annotated[list[Count], BeforeValidator(_as_list), Field(min_length=1)]
-Widths = Annotated[list[Width], BeforeValidator(_as_list), Field(min_length=1)]
-Rates = Annotated[list[Rate], BeforeValidator(_as_list), Field(min_length=1)]
-Score = Annotated[float, BeforeValidator(_as_number), Field(allow_inf_nan=False)]
+Rate = Annotated[float, BeforeValidator(as_number), Field(gt=0, allow_inf_nan=False)]
+Counts = Annotated[list[Count], BeforeValidator(as_list), Field(min_length=1)]
+Widths = Annotated[list[Width], BeforeValidator(as_list), Field(min_length=1)]
+Rates = Annotated[list[Rate], BeforeValidator(as_list), Field(min_length=1)]
+Score = Annotated[float, BeforeValidator(as_number), Field(allow_inf_nan=False)]
 Sized = Annotated[tuple[Rate, Score], BeforeValidator(lambda pair: tuple(pair) if isinstance(pair, list) else pair)]
-Words = Annotated[list[str], BeforeValidator(_as_list)]
+Words = Annotated[list[str], BeforeValidator(as_list)]
 Names = Annotated[list[Named], BeforeValidator(_as_named), Field(min_length=1)]
 
 
@@ -144,7 +131,7 @@ def make_study(path: str | os.PathLike[str] | None = None, **given: Any) -> Stud
     described: dict[str, Any] = {"mixers": list(DEFAULT_MIXERS), "tasks": list(DEFAULT_TASKS)}
     origins: dict[str, str] = {}
     if path is not None:
-        for key, value in read_study(Path(path)).items():
+        for key, value in read_mapping(Path(path), "study file", "mixers, tasks, seeds, budget").items():
             described[key], origins[key] = value, f"{path}: {key}"
     for key, value in given.items():
         if value is not None:
@@ -154,13 +141,13 @@ def make_study(path: str | os.PathLike[str] | None = None, **given: Any) -> Stud
         if key not in EXPECTED:
             where = origins[key].removesuffix(f": {key}")
             raise InputError(
-                f"{where}: unknown key {_shown(key)}.{did_you_mean(str(key), EXPECTED)} Known: {', '.join(EXPECTED)}"
+                f"{where}: unknown key {shown(key)}.{did_you_mean(str(key), EXPECTED)} Known: {', '.join(EXPECTED)}"
             )
     try:
         study = Study(**described, origins=origins)
     except ValidationError as error:
         key = str(error.errors()[0]["loc"][0])
-        raise InputError(f"{origins[key]} is {_shown(described[key])}, expected {EXPECTED[key]}") from error
+        raise InputError(f"{origins[key]} is {shown(described[key])}, expected {EXPECTED[key]}") from error
     if study.budget not in BUDGETS:
         raise InputError(
             f"{origins['budget']} is '{study.budget}', expected {EXPECTED['budget']}."
@@ -169,33 +156,7 @@ def make_study(path: str | os.PathLike[str] | None = None, **given: Any) -> Stud
     return study
 
 
-def read_study(path: Path) -> Mapping[str, Any]:
-    """The mapping in a YAML file. Raises InputError, with the line where it has one, when it cannot be read as that."""
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"study file '{path}' cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"study file '{path}' is not UTF-8 text") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}," if mark else ""
-        problem = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise InputError(f"study file '{path}',{line} is not YAML: {problem}") from error
-    if not isinstance(found, dict):
-        raise InputError(
-            f"study file '{path}' holds {_shown(found)}, expected keys such as mixers, tasks, seeds, budget"
-        )
-    return found
-
-
 def _from_command_line(text: str) -> Any:
     """``"32,64"`` as [32, 64], ``"laptop"`` as itself."""
     parts = [yaml.safe_load(part) if part.strip() else "" for part in text.split(",")]
     return parts[0] if len(parts) == 1 else parts
-
-
-def _shown(value: Any) -> str:
-    """A value as it is quoted in one line of an error."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 80 else text[:77] + "..."

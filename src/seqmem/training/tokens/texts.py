@@ -1,0 +1,139 @@
+"""The documents of text files, read as a stream: a document comes in pieces of bounded size, however long it is."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seqmem.errors import InputError
+from seqmem.training.tokens.parquet import parquet_file
+
+PIECE = 1 << 20  # characters
+LINE = 1 << 28  # characters: the longest line of JSON that is read
+
+
+class Piece(NamedTuple):
+    """A part of a document, and whether it is its ``last``."""
+
+    text: str
+    last: bool
+
+
+def documents(path: Path, field: str, separator: str | None) -> Iterator[Piece]:
+    """The documents of a file, one after another, in order. Empty ones are left out.
+
+    ``.jsonl``: the string ``field`` of every line. ``.parquet``: the column ``field``, a document a row. Anything else
+    is UTF-8 text: one document, or those between lines that say only ``separator``.
+
+    Raises InputError, with the line where there is one, for what is not what its name says.
+    """
+    try:
+        if path.suffix == ".parquet":
+            yield from _rows(path, field)
+            return
+        with path.open(encoding="utf-8", newline="") as file:
+            if path.suffix == ".jsonl":
+                yield from _lines(path, file, field)
+            elif separator is None:
+                yield from in_pieces(file.read)
+            else:
+                yield from _between(file, separator)
+    except UnicodeDecodeError as error:
+        raise InputError(f"'{path}' is not UTF-8 text (byte {error.start} of a block); convert it first") from error
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read: {error.strerror or error}; give a text file") from error
+
+
+def in_pieces(read: Callable[[int], str]) -> Iterator[Piece]:
+    """What ``read`` gives, until it gives nothing, as one document. A piece ends between a letter or digit and a white
+    space where it can: there byte-level tokenizers end a token as well."""
+    held, some = "", False
+    while block := read(PIECE):
+        held, some = held + block, True
+        while len(held) > PIECE:
+            at = _cut(held, PIECE)
+            yield Piece(held[:at], False)
+            held = held[at:]
+    if some:
+        yield Piece(held, True)
+
+
+def _cut(text: str, most: int) -> int:
+    """Where to end a piece of at most so many characters."""
+    for at in range(most, most // 2, -1):
+        if text[at].isspace() and text[at - 1].isalnum():
+            return at
+    return most
+
+
+def _between(file: Any, separator: str) -> Iterator[Piece]:
+    ended = False
+
+    def read(_: int) -> str:
+        """Lines of about a piece, up to the next separator."""
+        nonlocal ended
+        lines, size = [], 0
+        while size < PIECE:
+            line = file.readline(PIECE)
+            if not line or line.rstrip("\r\n") == separator:
+                ended = not line
+                break
+            lines.append(line)
+            size += len(line)
+        return "".join(lines)
+
+    while not ended:
+        yield from in_pieces(_until_empty(read))
+
+
+def _until_empty(read: Callable[[int], str]) -> Callable[[int], str]:
+    """A ``read`` whose short answer was its last."""
+    over = False
+
+    def once(size: int) -> str:
+        nonlocal over
+        if over:
+            return ""
+        text = read(size)
+        over = len(text) < PIECE
+        return text
+
+    return once
+
+
+def _lines(path: Path, file: Any, field: str) -> Iterator[Piece]:
+    number = 0
+    while line := file.readline(LINE):
+        number += 1
+        if len(line) == LINE:
+            raise InputError(f"'{path}', line {number} is longer than {LINE:,} characters; split the document")
+        if not line.strip():
+            continue
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"'{path}', line {number} is not JSON ({error}); expected an object a line") from error
+        if not isinstance(found, dict) or not isinstance(found.get(field), str):
+            keys = ", ".join(map(str, list(found)[:8])) if isinstance(found, dict) else type(found).__name__
+            raise InputError(f"'{path}', line {number} has no text '{field}' (it has: {keys}); name it with --field")
+        yield from in_pieces(io.StringIO(found[field], newline="").read)
+
+
+def _rows(path: Path, field: str) -> Iterator[Piece]:
+    with parquet_file(path) as file:
+        names = file.schema_arrow.names
+        if field not in names:
+            raise InputError(f"'{path}' has no column '{field}' (it has: {', '.join(names)}); name it with --field")
+        row = 0
+        for batch in file.iter_batches(batch_size=64, columns=[field]):
+            for text in batch.column(0).to_pylist():
+                row += 1
+                if text is not None and not isinstance(text, str):
+                    raise InputError(
+                        f"'{path}', row {row} of '{field}' is {type(text).__name__}, expected text; name another "
+                        "column with --field"
+                    )
+                yield from in_pieces(io.StringIO(text or "", newline="").read)
