@@ -4,8 +4,8 @@ says in one line what is wrong."""
 from __future__ import annotations
 
 import json
-import os
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from seqmem.training.launch.settings import EXPECTED, Settings, read_settings
 from seqmem.training.tokens.order import Order
 from seqmem.training.tokens.prepare import prepare
 from seqmem.training.tokens.stream import open_stream
-from tests.training.launch.helpers import MODEL, curve, small_data, write_settings
+from tests.training.launch.helpers import curve, small_data, write_settings
 
 pytest.importorskip("accelerate")
 
@@ -124,13 +124,12 @@ def test_carried_memory_is_that_of_a_whole_reading(tmp_path: Path) -> None:
     prepare([tmp_path / "a.jsonl"], "bytes", tmp_path / "data")
     stream = open_stream([str(tmp_path / "data")])
     order = Order(stream, window=16, batch_size=1, seed=3, carry=True)
-    layers = ["rg_lru", "local_attention", "mlstm", "lstm"]
-    learner = Learner(build(SequenceConfig(256, 16, layers=layers), 0)).double()
+    learner = Learner(build(SequenceConfig(256, 16, layers=["rg_lru", "local_attention"]), 0)).double()
     expected: list[torch.Tensor] = []
     view, _ = order._places(0)
     bounds = [*torch.from_numpy(view.begins(0, view.tokens)).nonzero()[:, 0].tolist(), view.tokens]
     with torch.no_grad():
-        for start, stop in zip(bounds, bounds[1:], strict=False):
+        for start, stop in pairwise(bounds):
             ids = torch.from_numpy(view.read(start, stop))[None]
             logits, _ = learner.model.run(ids)
             expected.append(F.cross_entropy(logits[0, :-1], ids[0, 1:], reduction="none"))
@@ -151,11 +150,7 @@ def test_no_gradient_goes_into_the_window_before(generator: torch.Generator) -> 
     assert not any(part.requires_grad for part in tensors(memory))
     loss, _ = learner(ids[:, 8:16], ids[:, 9:], memory)
     loss.backward()
-    assert (
-        learner.model.layers[0].mixer.gru.weight_hh_l0.grad is not None
-        if hasattr(learner.model.layers[0].mixer, "gru")
-        else all(p.grad is not None for p in learner.parameters())
-    )
+    assert all(p.grad is not None for p in learner.parameters())
 
 
 @pytest.mark.parametrize("way", ["activation_checkpointing", "accumulation"])
@@ -174,10 +169,14 @@ def test_layers_are_computed_again(generator: torch.Generator) -> None:
         if again:
             run.recompute_activations(model)
         ids = torch.randint(256, (2, 65), generator=generator)
-        sizes: list[int] = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.nbytes) or t, lambda t: t):
+        kept.append(0)
+
+        def count(value: torch.Tensor) -> torch.Tensor:
+            kept[-1] += value.nbytes
+            return value
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda value: value):
             Learner(model)(ids[:, :-1], ids[:, 1:])
-        kept.append(sum(sizes))
     assert kept[1] < kept[0] / 2
 
 
@@ -295,10 +294,8 @@ def test_a_write_is_whole_or_absent(place: Path, monkeypatch: pytest.MonkeyPatch
     with monkeypatch.context() as patch:
         patch.setattr(saving, "write_json", full)
         assert main(["train", str(path)]) == 2
-    assert [p.name for p in (place / "full" / "checkpoints").iterdir() if not p.name.startswith(".")] == [
-        "step-00000005"
-    ]
+    names = [p.name for p in (place / "full" / "checkpoints").iterdir()]
+    assert [name for name in names if not name.startswith(".")] == ["step-00000005"]
     train(read_settings(path))
     assert curve(place / "full")[-1]["step"] == 12
-    assert os.listdir(place / "full" / "checkpoints") != []
-    assert MODEL["width"] == 16
+    assert not [p for p in (place / "full" / "checkpoints").iterdir() if p.name.startswith(".")]

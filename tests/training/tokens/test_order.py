@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -54,7 +56,7 @@ def test_carried_rows_read_the_shuffled_documents_end_to_end() -> None:
         rows = torch.cat([order.batch(step).inputs for step in steps], 1)  # (3, read)
         resets = torch.cat([order.batch(step).reset for step in steps], 1)
         for ids, reset in zip(rows.tolist(), resets.tolist(), strict=True):
-            for before, after, new in zip(ids, ids[1:], reset[1:], strict=True):
+            for (before, after), new in zip(pairwise(ids), reset[1:], strict=True):
                 assert new == (after in STARTS)
                 assert new or after == before + 1
                 assert not new or before + 1 in [*STARTS, 101]
@@ -73,11 +75,9 @@ def test_targets_follow_and_first_tokens_are_not_asked(carry: bool) -> None:
         assert torch.equal(targets[asked], inputs[asked] + 1)
         assert order.asked(step) == int(asked.sum())
         assert torch.equal(reset, torch.isin(inputs, torch.tensor(STARTS)))
-        halves = [order.batch(step, 0, 2), order.batch(step, 2, 4)]  # what two processes read
-        assert all(
-            torch.equal(torch.cat(parts), whole)
-            for parts, whole in zip(zip(*halves, strict=True), (inputs, targets, reset), strict=True)
-        )
+        one, two = order.batch(step, 0, 2), order.batch(step, 2, 4)  # what two processes read
+        for first, second, whole in zip(one, two, (inputs, targets, reset), strict=True):
+            assert torch.equal(torch.cat([first, second]), whole)
         again = Order(numbered(101, STARTS), window=7, batch_size=4, seed=2, carry=carry).batch(step)
         assert torch.equal(again.inputs, inputs)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -30,7 +31,8 @@ class Learner(nn.Module):
         """
         asked = targets >= 0
         logits, memory = self.model.run(inputs, memory, reset=reset, asked=asked)
-        loss = F.cross_entropy(logits.float(), targets[asked], reduction="sum")
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        loss = F.cross_entropy(logits, targets[asked], reduction="sum")
         return loss, detach(memory)
 
 

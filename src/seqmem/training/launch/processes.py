@@ -63,11 +63,12 @@ def start(out: Path, tensorboard: bool) -> Accelerator:
     from accelerate.utils import InitProcessGroupKwargs
 
     cpu = not torch.accelerator.is_available() or _true(os.environ, "ACCELERATE_USE_CPU")
+    many = any(rank in os.environ for rank in RANKS)
     return Accelerator(
         cpu=cpu,
         log_with="tensorboard" if tensorboard else None,
         project_dir=str(out),
-        kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")] if cpu else None,
+        kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")] if cpu and many else None,
     )
 
 

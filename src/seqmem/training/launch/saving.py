@@ -71,7 +71,8 @@ def save(
     name = f"step-{counters.step:08}"
     place, temporary = folder / name, folder / f".{name}.tmp"
     if accelerator.is_main_process:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for left in folder.glob(".step-*.tmp"):
+            shutil.rmtree(left, ignore_errors=True)
         temporary.mkdir(parents=True)
     accelerator.wait_for_everyone()
     if memories:
