@@ -10,25 +10,48 @@ import yaml
 
 from seqmem.errors import InputError
 
+MOST_CHARACTERS, MOST_VALUES = 100_000, 100_000  # of a file: they take a second to read
+
 
 def read_mapping(path: Path, what: str, keys: str) -> Mapping[str, Any]:
     """The mapping in a YAML file. ``what`` it is and which ``keys`` are expected are words of the messages.
 
     Raises InputError, with the line where it has one, when it cannot be read as that.
     """
+    where = f"{what} '{path}'"
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_bytes().decode("utf-8")
     except OSError as error:
-        raise InputError(f"{what} '{path}' cannot be read: {error.strerror}") from error
+        raise InputError(f"{where} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{what} '{path}' is not UTF-8 text") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}," if mark else ""
-        problem = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise InputError(f"{what} '{path}',{line} is not YAML: {problem}") from error
+        raise InputError(f"{where} is not UTF-8 text") from error
+    if len(text) > MOST_CHARACTERS:
+        raise InputError(f"{where} has {len(text):,} characters, expected at most {MOST_CHARACTERS:,}; split it")
+    found = read_yaml(text, where)
     if not isinstance(found, dict):
-        raise InputError(f"{what} '{path}' holds {shown(found)}, expected keys such as {keys}")
+        raise InputError(f"{where} holds {shown(found)}, expected keys such as {keys}")
+    return found
+
+
+def read_yaml(text: str, where: str) -> Any:
+    """The value of a YAML text. Raises InputError when it is none, or when its aliases make it huge or endless."""
+    try:
+        found = yaml.safe_load(text)
+    except RecursionError as error:
+        raise InputError(f"{where} is nested too deeply to be read") from error
+    except Exception as error:  # beside YAMLError what int(), float() and date() say to a text that looks like one
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}," if mark and not where.startswith("--") else ""
+        problem = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise InputError(f"{where}{line} is not YAML: {problem}") from error
+    waiting, count = [found], 0
+    while waiting:
+        value = waiting.pop()
+        count += 1
+        if count > MOST_VALUES:
+            raise InputError(f"{where} stands for more than {MOST_VALUES:,} values; write fewer of its aliases (*name)")
+        waiting.extend([*value.keys(), *value.values()] if isinstance(value, dict) else [])
+        waiting.extend(value if isinstance(value, (list, tuple, set)) else [])
     return found
 
 

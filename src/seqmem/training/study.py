@@ -7,12 +7,11 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from seqmem.errors import InputError, did_you_mean
 from seqmem.training.budgets import BUDGETS, DEFAULT_BUDGET, DEFAULT_MIXERS, DEFAULT_TASKS
-from seqmem.training.described import as_list, as_number, read_mapping, shown
+from seqmem.training.described import as_list, as_number, read_mapping, read_yaml, shown
 
 
 def _as_named(value: Any) -> Any:
@@ -135,7 +134,7 @@ def make_study(path: str | os.PathLike[str] | None = None, **given: Any) -> Stud
             described[key], origins[key] = value, f"{path}: {key}"
     for key, value in given.items():
         if value is not None:
-            described[key] = _from_command_line(value) if isinstance(value, str) else value
+            described[key] = _from_command_line(value, key) if isinstance(value, str) else value
             origins[key] = "--" + key.replace("_", "-")
     for key in described:
         if key not in EXPECTED:
@@ -156,7 +155,8 @@ def make_study(path: str | os.PathLike[str] | None = None, **given: Any) -> Stud
     return study
 
 
-def _from_command_line(text: str) -> Any:
+def _from_command_line(text: str, key: str) -> Any:
     """``"32,64"`` as [32, 64], ``"laptop"`` as itself."""
-    parts = [yaml.safe_load(part) if part.strip() else "" for part in text.split(",")]
+    where = f"--{key.replace('_', '-')}"
+    parts = [read_yaml(part, where) if part.strip() else "" for part in text.split(",")]
     return parts[0] if len(parts) == 1 else parts

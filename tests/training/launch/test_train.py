@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -243,6 +245,8 @@ def test_a_loss_that_is_not_finite(place: Path, monkeypatch: pytest.MonkeyPatch,
         ({"model": {"width": 16, "layers": ["rg_lru"], "vocab_size": 3}}, "leave it out"),
         ({"model": {"width": 16, "layers": ["rg_lru"], "positions": 8}}, "8 learned positions"),
         ({"model": {"width": 16, "layers": ["rg_lru"], "positions": 64}, "carry_state": True}, "the longest document"),
+        ({"model": {"width": 16, "layers": ["rg_lru"], "made": date(2001, 1, 1)}}, "JSON cannot hold"),
+        ({"model": {"width": 2**40, "layers": ["rg_lru"]}}, "cannot be built"),
         ({"model": "nowhere"}, "'nowhere' is not a folder"),
         ({"data": "nowhere"}, "vocab_size is not given"),
         ({"data": "nowhere.npy", "vocab_size": 9}, "nowhere.npy"),
@@ -260,7 +264,7 @@ def test_bad_settings(
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert words in err
-    shutil.rmtree(place / "bad", ignore_errors=True)
+    assert not (place / "bad").exists()
 
 
 def test_a_folder_of_another_training(place: Path) -> None:
@@ -272,6 +276,21 @@ def test_a_folder_of_another_training(place: Path) -> None:
         with pytest.raises(InputError, match=words):
             train(read_settings(path))
     write_settings(place, "whole", carry_state=True, log_every=2)
+
+
+def test_a_layer_of_ones_own(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named in the settings, it is imported, also where a checkpoint of it is gone on from."""
+    (place / "own_layers.py").write_text(
+        "from seqmem.mixers.min_gru import MinGRU\n\n\nclass Mine(MinGRU):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(str(place))
+    model = {"width": 8, "layers": ["own_layers:Mine"]}
+    settings = read_settings(write_settings(place, "own", model=model, steps=4, save_every=2))
+    killed_at(4, monkeypatch, settings)
+    sys.modules.pop("own_layers")
+    notes: list[str] = []
+    train(settings, Tell(notes.append))
+    assert notes == ["goes on from step 2 of 4"]
 
 
 def test_every_setting_is_explained() -> None:

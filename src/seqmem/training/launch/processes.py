@@ -100,7 +100,7 @@ def spread(accelerator: Accelerator, learner: nn.Module, optimiser: torch.optim.
         if accelerator.is_main_process:
             print("FSDP on CPUs: the layers take their reference path", file=sys.stderr)
         return learner, accelerator.prepare(optimiser)
-    return accelerator.prepare(learner, optimiser)  # type: ignore[no-any-return]
+    return accelerator.prepare(learner, optimiser)
 
 
 def _shard_on_cpu(learner: Any, optimiser: torch.optim.Optimizer) -> None:

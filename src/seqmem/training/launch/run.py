@@ -45,7 +45,8 @@ class Diverged(Exception):
 
 class Point(NamedTuple):
     """A line of ``metrics.jsonl``. loss: nats per target, the mean since the line before. tokens: read so far.
-    validation: the same loss on other text, None where it was not due."""
+    validation: the same loss on other text, None where it was not due. tokens_per_second: since the line before,
+    checkpoints included, evaluations not."""
 
     step: int
     epoch: int
@@ -84,13 +85,18 @@ class _Run:
         self.order = self._order(stream)
         self.validation = None if validation is None else self._order(validation)
         self.pieces = pieces(settings, accelerator)
-        self._claim()
+        self.said = json.loads(to_json({"settings": settings.model_dump(), "tokens": stream.tokens}))
+        if (out / SETTINGS).exists():
+            compare_settings(out / SETTINGS, self.said)
+        if isinstance(settings.model, dict):
+            settings.config(stream)  # what is wrong with it is said before anything is read or written
         found, notes = saving.latest(accelerator, out / CHECKPOINTS)
         for note in notes:
             self._note(note)
         self.counters = found.counters if found else Counters()
         model = found.model if found else new_model(settings, stream)
         check_positions(settings, stream, model)
+        self._claim()
         self.memories: list[State] = [None] * len(self.pieces)
         if found and settings.carry_state:
             skeleton = model.run(torch.zeros(1, 2, dtype=torch.long))[1]
@@ -114,7 +120,8 @@ class _Run:
         if settings.tensorboard:
             since = {"purge_step": counters.step + 1}  # what a run that was killed wrote after its checkpoint
             self.accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": since})
-        self.started, self.earlier, self.begun = time.perf_counter(), counters.seconds, counters.step
+        self.started, self.earlier = time.perf_counter(), counters.seconds
+        self.looked = counters.step, self.started
         while counters.step < settings.steps:
             self._step()
             self._look()
@@ -162,7 +169,8 @@ class _Run:
             return
         loss = processes.total(self.accelerator, counters.loss_sum) / max(1, counters.loss_count)
         counters.loss_sum, counters.loss_count = 0.0, 0
-        seconds = max(1e-9, time.perf_counter() - self.started)
+        step, then = self.looked
+        seconds = max(1e-9, time.perf_counter() - then)
         each = settings.batch_size * settings.window
         point = Point(
             step=counters.step,
@@ -172,7 +180,7 @@ class _Run:
             learning_rate=self.rate,
             gradient_norm=self.norm,
             validation=self._evaluate(self.validation) if due and self.validation else None,
-            tokens_per_second=(counters.step - self.begun) * each / seconds,
+            tokens_per_second=(counters.step - step) * each / seconds,
         )
         if self.accelerator.is_main_process:
             with (self.out / CURVE).open("a", encoding="utf-8") as file:
@@ -180,6 +188,7 @@ class _Run:
             self.tell.point(point)
         figures = {key: value for key, value in point._asdict().items() if value is not None and key != "step"}
         self.accelerator.log(figures, step=counters.step)
+        self.looked = counters.step, time.perf_counter()
 
     @torch.no_grad()
     def _evaluate(self, order: Order) -> float:
@@ -225,19 +234,14 @@ class _Run:
         return Order(stream, settings.window, settings.batch_size, seed=settings.seed, carry=settings.carry_state)
 
     def _claim(self) -> None:
-        """Write what was asked for, or compare it with what the folder says."""
-        said = {"settings": self.settings.model_dump(), "tokens": self.stream.tokens}
-        path = self.out / SETTINGS
-        known = path.exists()
+        """Make the folder, and write down what was asked for."""
         self.accelerator.wait_for_everyone()  # nobody looks after somebody has written
-        if known:
-            compare_settings(path, json.loads(to_json(said)))
-        elif self.accelerator.is_main_process:
+        if self.accelerator.is_main_process and not (self.out / SETTINGS).exists():
             try:
                 self.out.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise InputError(f"out is '{self.out}', which cannot be a folder: {error.strerror}") from error
-            write_json(path, said)
+            write_json(self.out / SETTINGS, self.said)
         self.accelerator.wait_for_everyone()
 
     def _trim_curve(self) -> None:
@@ -277,7 +281,11 @@ def pieces(settings: Settings, accelerator: Accelerator) -> list[Rows]:
 def new_model(settings: Settings, stream: Stream) -> SequenceLM:
     """The untrained model, or the one to go on from."""
     if not isinstance(settings.model, str):
-        return build(settings.config(stream), address(settings.seed, "weights"))
+        try:
+            return build(settings.config(stream), address(settings.seed, "weights"))
+        except (RuntimeError, MemoryError) as error:
+            text = " ".join(str(error).split())[:200]
+            raise InputError(f"model cannot be built ({text}); is it too large for this machine?") from error
     model = load(Path(settings.model).expanduser())
     if model.config.vocab_size < stream.vocab_size:
         raise InputError(

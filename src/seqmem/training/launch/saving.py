@@ -104,8 +104,8 @@ def _gathered(learner: Any, optimiser: Any) -> tuple[dict[str, Tensor], dict[str
     from torch.distributed.checkpoint import state_dict as dcp
 
     whole = dcp.StateDictOptions(full_state_dict=True, cpu_offload=True)
-    weights = dcp.get_model_state_dict(learner, options=whole)
-    state = dcp.get_optimizer_state_dict(learner, optimiser.optimizer, options=whole).get("state", {})
+    weights: Any = dcp.get_model_state_dict(learner, options=whole)
+    state: Any = dcp.get_optimizer_state_dict(learner, optimiser.optimizer, options=whole).get("state", {})
     moments = {f"{key}.{name}": values[key] for name, values in state.items() for key in MOMENTS if key in values}
     return (
         {name.removeprefix("model."): value for name, value in weights.items()},
@@ -129,8 +129,7 @@ def latest(accelerator: Accelerator, folder: Path) -> tuple[Checkpoint | None, l
     if accelerator.num_processes > 1:
         from accelerate.utils import broadcast
 
-        step = torch.tensor(-1 if found is None else found.counters.step, device=accelerator.device)
-        step = int(broadcast(step))
+        step = int(broadcast(torch.tensor(-1 if found is None else found.counters.step, device=accelerator.device)))
         if not accelerator.is_main_process and step >= 0:
             found = read(folder / f"step-{step:08}")
     return found, notes

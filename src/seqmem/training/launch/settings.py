@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from seqmem.errors import InputError, did_you_mean
+from seqmem.mixers import get_mixer
 from seqmem.models import SequenceConfig
 from seqmem.training.described import as_list, as_number, read_mapping, shown
 from seqmem.training.tokens.stream import Stream, open_stream
@@ -76,11 +78,15 @@ class Settings(BaseModel):
             raise InputError(f"model: vocab_size is {self.model['vocab_size']!r}; leave it out, it comes from the data")
         end = {} if stream.document_end is None else {"eos_token_id": stream.document_end}
         try:
-            return SequenceConfig(stream.vocab_size, **{**end, **self.model})
+            config = SequenceConfig(stream.vocab_size, **{**end, **self.model})
+            for layer in range(len(config.layers)):
+                get_mixer(config.mixer(layer)[0])  # imports a class of the user's own, who names it here
+            return config
         except InputError as error:
             raise InputError(f"model: {error}") from error
-        except TypeError as error:
-            raise InputError(f"model is {shown(self.model)}, expected what SequenceConfig takes ({error})") from error
+        except Exception as error:  # of transformers, which gets what is not ours
+            text = " ".join(str(error).split())
+            raise InputError(f"model is {shown(self.model)}, expected what SequenceConfig takes ({text})") from error
 
 
 #: settings that a run that goes on may have otherwise than it began: they do not touch what is learned
@@ -129,6 +135,10 @@ def read_settings(path: str | os.PathLike[str]) -> Settings:
     for key in ("data", "out", "model", "steps"):
         if key not in found:
             raise InputError(f"{path}: {key} is not there, expected {EXPECTED[key]}")
+    try:
+        json.dumps(found["model"])
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: model is {shown(found['model'])}, which JSON cannot hold ({error})") from error
     try:
         return Settings(**found)
     except ValidationError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,7 @@ class Encoder(NamedTuple):
     save: Callable[[Path], None]
 
     @property
-    def dtype(self) -> str:
+    def dtype(self) -> Literal["uint8", "uint16", "uint32"]:
         """The smallest that holds every token."""
         return "uint8" if self.vocab_size <= 2**8 else "uint16" if self.vocab_size <= 2**16 else "uint32"
 

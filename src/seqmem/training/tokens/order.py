@@ -78,10 +78,10 @@ class Order:
             stretch = self.stream.tokens // self.batch_size
             return self._documents(epoch), np.arange(self.batch_size) * stretch + window * self.window
         number = step * self.batch_size + np.arange(self.batch_size)
-        epoch = number // self.windows
+        epochs = number // self.windows
         place = np.empty(self.batch_size, np.int64)
-        for one in np.unique(epoch).tolist():
-            place[epoch == one] = self._permuted(one, self.windows)[number[epoch == one] % self.windows]
+        for one in np.unique(epochs).tolist():
+            place[epochs == one] = self._permuted(one, self.windows)[number[epochs == one] % self.windows]
         return self.stream, place * self.window
 
     def _reorder(self, epoch: int) -> View:

@@ -60,7 +60,7 @@ class _Mapped:
 
 def _npy(path: Path) -> Array:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+        return np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:  # also for an array of objects, which would be a pickle
         reason = " ".join(str(error).split())
         raise InputError(f"'{path}' is not NumPy's format, or cut short ({reason}); save it with numpy.save") from error
@@ -90,7 +90,7 @@ class _Parquet:
         field = self.file.schema_arrow.field(0) if len(self.file.schema_arrow) else None
         self.lists = field is not None and (pa.types.is_list(field.type) or pa.types.is_large_list(field.type))
         kind = None if field is None else field.type.value_type if self.lists else field.type
-        if kind is None or not pa.types.is_integer(kind):
+        if field is None or not pa.types.is_integer(kind):
             raise InputError(f"'{path}': the first column is {field}, expected whole numbers or lists of them")
         self.column = field.name
         self.begins, sizes = self._measure()
