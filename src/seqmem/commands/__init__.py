@@ -3,7 +3,7 @@ the exit code. They import what they need when they run, so that ``seqmem --help
 
 from __future__ import annotations
 
-from seqmem.commands import assets, bench, check, compare, doctor, eval, mixers, papers, reproduce, score, tasks
+from seqmem.commands import assets, bench, check, compare, doctor, eval, mixers, papers, plan, reproduce, score, tasks
 
 COMMANDS = {
     "compare": compare,
@@ -12,6 +12,7 @@ COMMANDS = {
     "score": score,
     "bench": bench,
     "doctor": doctor,
+    "plan": plan,
     "mixers": mixers,
     "tasks": tasks,
     "assets": assets,
