@@ -66,7 +66,7 @@ def test_carried_on_is_what_a_trace_shows(name: str, monkeypatch: pytest.MonkeyP
 
 
 def test_rows_of_a_layer_that_is_run_are_carried_on() -> None:
-    """Four rows at once, and two with one taken for each further row."""
+    """Four rows at once, and what three have beyond two taken for each further row."""
     found = of("hopfield", 20, batch=4)
     assert found.how == "run"
     config = SequenceConfig(11, 16, layers=["hopfield"], mlp_width=0)

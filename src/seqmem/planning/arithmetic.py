@@ -33,7 +33,7 @@ def flops_of(function: Any, arguments: Arguments, options: dict[str, Any], resul
         names = (argument.name for argument in function._schema.arguments)
         return kernel_flops(packet.__name__, dict(zip(names, arguments, strict=False)))
     if packet in OWN:
-        return OWN[packet](arguments, result)
+        return float(round(OWN[packet](arguments, result)))
     if packet in flop_registry:
         return float(flop_registry[packet](*arguments, **options, out_val=result))
     return 0.0

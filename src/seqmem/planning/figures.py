@@ -23,6 +23,7 @@ from seqmem.planning.trace import Call, Trace, trace
 MOST_CALLS = {"traced": 3_000, "run": 30_000}  # of one trace: a layer that loops over time is traced at short lengths
 LONGEST_REAL = 2_048  # positions of a layer that must be run for real
 STEP = 8  # the short lengths are one, two, three and four times so many positions longer than the rest
+LARGEST_KEPT = 32 * 2**20  # bytes: a freed block above that goes back to the system, and the next one is new memory
 TOLERANCE = 0.02  # between what three lengths foretell of the fourth and what it shows
 
 
@@ -36,13 +37,14 @@ class Rates(NamedTuple):
 @dataclass(frozen=True)
 class Pass:
     """One direction. calls: of torch's operators. products, kernels: operations in matrix products (with attention,
-    convolutions, transforms) and in this library's kernels. moved: bytes. limit: seconds that a device needs at least,
-    each call the longer of its arithmetic and its memory."""
+    convolutions, transforms) and in this library's kernels. moved: bytes. fresh: bytes of results above
+    LARGEST_KEPT. limit: seconds that a device needs at least, each call the longer of its arithmetic and its memory."""
 
     calls: float = 0.0
     products: float = 0.0
     kernels: float = 0.0
     moved: float = 0.0
+    fresh: float = 0.0
     limit: float = 0.0
 
     @property
@@ -80,6 +82,11 @@ class Figures:
         """Of both passes."""
         return self.forward.calls + self.backward.calls
 
+    @property
+    def fresh(self) -> float:
+        """Of both passes."""
+        return self.forward.fresh + self.backward.fresh
+
 
 def figures(config: SequenceConfig, part: Part, batch: int, time: int, dtype: torch.dtype, rates: Rates) -> Figures:
     """Of one step of ``batch`` rows of ``time`` positions."""
@@ -103,14 +110,13 @@ def figures(config: SequenceConfig, part: Part, batch: int, time: int, dtype: to
 
 
 def _by_rows(at: Callable[[int, int], Figures], batch: int, time: int) -> Figures:
-    """A run for real is spared all rows but two."""
-    found = at(min(batch, 2), time) if batch > 2 else at(batch, time)
+    """A run for real is spared all rows but three; one row is no measure, since it needs no broadcasting."""
+    found = at(min(batch, 2), time)
     if batch <= 2:
         return found
     if found.how != "run":
         return at(batch, time)
-    one = at(1, time)
-    return _combined([one, found], [2.0 - batch, batch - 1.0])
+    return _combined([found, at(3, time)], [3.0 - batch, batch - 2.0])
 
 
 def carried_on(known: dict[int, Figures], time: int) -> Figures:
@@ -170,5 +176,6 @@ def _pass(calls: Counter[Call], rates: Rates) -> Pass:
         products=total((call.flops, n) for call, n in each if not call.kernel),
         kernels=total((call.flops, n) for call, n in each if call.kernel),
         moved=total((call.moved, n) for call, n in each),
+        fresh=total((call.made, n) for call, n in each if call.made > LARGEST_KEPT),
         limit=total((max(call.done / rates.products, call.moved / rates.memory), n) for call, n in each),
     )

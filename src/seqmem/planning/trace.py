@@ -37,11 +37,13 @@ AUTOCAST = torch.bfloat16  # the one dtype in which products are computed while 
 
 class Call(NamedTuple):
     """flops: operations as torch counts them; done: those that a kernel does, half of them where causal attention skips
-    what lies ahead; moved: bytes read and written; kernel: one of this library's own."""
+    what lies ahead; moved: bytes read and written; made: bytes of the largest result that is new; kernel: one of this
+    library's own."""
 
     flops: float
     done: float
     moved: int
+    made: int
     kernel: bool
 
 
@@ -172,18 +174,24 @@ class _Recorder(TorchDispatchMode):
                 self.trace.uncounted[name] += 1
             flops = flops_of(function, args, kwargs or {}, result)
             done = flops / 2 if flops and is_causal(function, args, kwargs or {}) else flops
-            self.calls[Call(flops, done, _moved(function, args, result), function.namespace == "seqmem")] += 1
+            self.calls[Call(flops, done, *_moved(function, args, result), function.namespace == "seqmem")] += 1
         return result
 
 
-def _moved(function: Any, arguments: Any, result: Any) -> int:
-    """Bytes read and written: nothing where the result is a view of what was given, or memory not yet written."""
+def _moved(function: Any, arguments: Any, result: Any) -> tuple[int, int]:
+    """Bytes read and written, and of the largest result that is new: nothing where the result is a view of what was
+    given, or memory not yet written."""
     given, made = list(_tensors(arguments)), list(_tensors(result))
     known = {_storage(x) for x in given}
-    aliases = not function._schema.is_mutable and any(_storage(x) in known for x in made)
-    if aliases or "empty" in function.overloadpacket.__name__:
-        return 0
-    return sum(min(x.numel() * x.element_size(), x.untyped_storage().nbytes()) for x in (*given, *made))
+    new = [x for x in made if _storage(x) not in known]
+    if "empty" in function.overloadpacket.__name__ or (len(new) < len(made) and not function._schema.is_mutable):
+        return 0, 0
+    return sum(map(_size, (*given, *made))), max(map(_size, new), default=0)
+
+
+def _size(x: Tensor) -> int:
+    """Bytes that are there: of an expanded tensor, those that it repeats."""
+    return min(x.numel() * x.element_size(), x.untyped_storage().nbytes())
 
 
 def _tensors(values: Any) -> Iterator[Tensor]:
