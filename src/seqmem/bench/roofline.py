@@ -51,9 +51,9 @@ def bandwidth(size: int) -> float:
 
 
 @functools.cache
-def product_rate(size: int = 1024) -> float:
-    """Operations per second of a float32 matrix product, with the threads that torch has now."""
-    a, b, c = torch.ones(size, size), torch.ones(size, size), torch.ones(size, size)
+def product_rate(size: int = 1024, dtype: torch.dtype = torch.float32) -> float:
+    """Operations per second of a matrix product, with the threads that torch has now."""
+    a, b, c = (torch.ones(size, size, dtype=dtype) for _ in range(3))
     return 2 * size**3 / fastest(lambda: torch.mm(a, b, out=c), 0.3)
 
 

@@ -1,0 +1,49 @@
+"""Where a plan's configuration comes from: a file, a saved model's folder, the command line, or all of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seqmem.errors import InputError
+from seqmem.models import SequenceConfig
+
+OPTIONS = ("width", "vocab_size", "mlp", "mlp_width", "short_conv")
+
+
+def read_config(arguments: argparse.Namespace) -> SequenceConfig:
+    """The configuration of ``arguments.config`` with what the command line says in its place."""
+    known: dict[str, Any] = {} if arguments.config is None else _read(Path(arguments.config))
+    known |= {name: value for name in OPTIONS if (value := getattr(arguments, name)) is not None}
+    if arguments.layers is not None:
+        known["layers"] = [name.strip() for name in arguments.layers.split(",")]
+        known.pop("mixer_options", None)
+    if arguments.depth is not None:
+        if arguments.depth < 1:
+            raise InputError(f"--depth is {arguments.depth}, expected a whole number of at least 1")
+        pattern = list(known.get("layers", SequenceConfig.layers))
+        known["layers"] = [pattern[n % len(pattern)] for n in range(arguments.depth)]
+    return SequenceConfig.from_dict(known) if "model_type" in known else SequenceConfig(**known)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The keys in a file; those under ``model`` where it has such a key."""
+    file = path / "config.json" if path.is_dir() else path
+    try:
+        text = file.read_text(encoding="utf-8")
+        found = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"config '{file}' cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise InputError(f"config '{file}' is no YAML or JSON: {' '.join(str(error).split())}") from error
+    if isinstance(found, dict) and isinstance(found.get("model"), dict):
+        found = found["model"]
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+        raise InputError(f"config '{file}' holds no keys of SequenceConfig such as width, layers, vocab_size")
+    if found.get("model_type", "seqmem") != "seqmem":
+        raise InputError(f"config '{file}' is of model type {found['model_type']!r}, expected 'seqmem'")
+    return found
