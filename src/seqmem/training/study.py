@@ -14,6 +14,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from seqmem.errors import InputError, did_you_mean
 from seqmem.training.budgets import BUDGETS, DEFAULT_BUDGET, DEFAULT_MIXERS, DEFAULT_TASKS
 
+MOST_CHARACTERS, MOST_VALUES = 100_000, 100_000  # of a study file: they take a second to read
+
 
 def _as_list(value: Any) -> Any:
     """One value where a list is expected stands for a list of one."""
@@ -148,7 +150,7 @@ def make_study(path: str | os.PathLike[str] | None = None, **given: Any) -> Stud
             described[key], origins[key] = value, f"{path}: {key}"
     for key, value in given.items():
         if value is not None:
-            described[key] = _from_command_line(value) if isinstance(value, str) else value
+            described[key] = _from_command_line(value, key) if isinstance(value, str) else value
             origins[key] = "--" + key.replace("_", "-")
     for key in described:
         if key not in EXPECTED:
@@ -172,16 +174,16 @@ def make_study(path: str | os.PathLike[str] | None = None, **given: Any) -> Stud
 def read_study(path: Path) -> Mapping[str, Any]:
     """The mapping in a YAML file. Raises InputError, with the line where it has one, when it cannot be read as that."""
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_bytes().decode("utf-8")
     except OSError as error:
         raise InputError(f"study file '{path}' cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"study file '{path}' is not UTF-8 text") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}," if mark else ""
-        problem = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise InputError(f"study file '{path}',{line} is not YAML: {problem}") from error
+    if len(text) > MOST_CHARACTERS:
+        raise InputError(
+            f"study file '{path}' has {len(text):,} characters, expected at most {MOST_CHARACTERS:,}; split the study"
+        )
+    found = _yaml(text, f"study file '{path}'")
     if not isinstance(found, dict):
         raise InputError(
             f"study file '{path}' holds {_shown(found)}, expected keys such as mixers, tasks, seeds, budget"
@@ -189,9 +191,31 @@ def read_study(path: Path) -> Mapping[str, Any]:
     return found
 
 
-def _from_command_line(text: str) -> Any:
+def _yaml(text: str, where: str) -> Any:
+    """The value of a YAML text. Raises InputError when it is none, or when its aliases make it huge or endless."""
+    try:
+        found = yaml.safe_load(text)
+    except RecursionError as error:
+        raise InputError(f"{where} is nested too deeply to be read") from error
+    except Exception as error:  # beside YAMLError what int(), float() and date() say to a text that looks like one
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}," if mark and not where.startswith("--") else ""
+        problem = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise InputError(f"{where}{line} is not YAML: {problem}") from error
+    waiting, count = [found], 0
+    while waiting:
+        value = waiting.pop()
+        count += 1
+        if count > MOST_VALUES:
+            raise InputError(f"{where} stands for more than {MOST_VALUES:,} values; write fewer of its aliases (*name)")
+        waiting.extend([*value.keys(), *value.values()] if isinstance(value, dict) else [])
+        waiting.extend(value if isinstance(value, (list, tuple, set)) else [])
+    return found
+
+
+def _from_command_line(text: str, key: str) -> Any:
     """``"32,64"`` as [32, 64], ``"laptop"`` as itself."""
-    parts = [yaml.safe_load(part) if part.strip() else "" for part in text.split(",")]
+    parts = [_yaml(part, f"--{key.replace('_', '-')}") if part.strip() else "" for part in text.split(",")]
     return parts[0] if len(parts) == 1 else parts
 
 
