@@ -79,11 +79,11 @@ class Single(Leaky):
 
 
 def test_what_fails_is_made_small() -> None:
-    check_mixer(ForgetsResets, WIDTH)  # by the eight points alone
-    with pytest.raises(ContractError, match=r"9 drawn calls: y.* differs by .*, in Case\(time=2, ") as caught:
-        check_mixer(ForgetsResets, WIDTH, examples=300)
-    assert [r.point for r in caught.value.results] == list(range(1, 10))
-    again = check_mixer(ForgetsResets, WIDTH, points=[], examples=300, raise_on_failure=False)
+    check_mixer(ForgetsResets, WIDTH, points=[1, 4])  # the points alone
+    with pytest.raises(ContractError, match=r"9 drawn calls: y.* differs by .*, in Case\(.*time=2, ") as caught:
+        check_mixer(ForgetsResets, WIDTH, points=[4], examples=200)
+    assert [r.point for r in caught.value.results] == [4, 9]
+    again = check_mixer(ForgetsResets, WIDTH, points=[], examples=200, raise_on_failure=False)
     assert again[0] == caught.value.results[-1]
 
 
