@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 PREFIX, AFTER = 4, 3
 SHORT, LONGER = 13, (31, 32, 33, 63, 64, 65, 130)  # up to SHORT the reference reads single tokens
-HUGE = 1e3  # inputs that saturate every gate: nothing is compared, all must be finite
+HUGE = 50.0  # inputs that saturate every gate: nothing is compared, all must be finite
 GRADIENT = 1e-7  # the bound of a gradient in float64, relative like the others
 BOUNDS = {"float64": EXACT, "float32": SINGLE, "bfloat16": math.inf}
 STARTS = ("nothing", "initial", "used")
