@@ -16,6 +16,7 @@ from typing import NoReturn
 from seqmem import __version__
 from seqmem.commands import COMMANDS
 from seqmem.errors import InputError, did_you_mean
+from seqmem.loading import import_module
 
 
 class _Parser(argparse.ArgumentParser):
@@ -28,6 +29,10 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="seqmem", description="A workbench for memory in sequence models.")
     parser.add_argument("--version", action="version", version=f"seqmem {__version__}")
+    parser.add_argument(
+        "--import", dest="imports", metavar="MODULE", action="append", default=[],
+        help="import a module of your own first, such as the one with the layers of a saved model; before COMMAND",
+    )  # fmt: skip
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
 
     for name, command in COMMANDS.items():
@@ -53,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.command is None:
             parser.print_help()
             return 0
+        for name in given.imports:
+            import_module(name, "--import")
         code = COMMANDS[given.command].run(given)
         sys.stdout.flush()  # a reader that has gone is noticed here rather than when Python ends
         return code

@@ -176,3 +176,26 @@ def test_a_model_of_ours_and_one_of_hugging_face(tmp_path: Path) -> None:
     assert not model.training
     _llama().save_pretrained(tmp_path / "theirs")
     assert language_model(str(tmp_path / "theirs"))[0].config.model_type == "llama"
+
+
+def test_a_folder_that_is_not_what_its_config_says(tmp_path: Path) -> None:
+    """Whatever transformers says of it, and the numbers that it would make up for weights that are not there."""
+    from safetensors.torch import load_file, save_file
+
+    _llama().save_pretrained(tmp_path)
+    weights, config = load_file(tmp_path / "model.safetensors"), json.loads((tmp_path / "config.json").read_text())
+    for change, words in (
+        ({"num_hidden_layers": 10**9}, "describes 1,000,000,000 layers, its files hold 20 tensors"),
+        ({"vocab_size": 10**9}, "numbers, its files hold 20 tensors"),
+        ({"num_attention_heads": "four"}, "cannot be loaded"),
+        ({"model_type": [1]}, "cannot be loaded"),
+        ({"auto_map": {"AutoModelForCausalLM": "strange.Model"}, "model_type": "strange"}, "cannot be loaded"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps({**config, **change}))
+        with pytest.raises(InputError, match=words):
+            language_model(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    del weights["model.norm.weight"]
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=r"lacks 1 of its weights, the first model\.norm\.weight"):
+        language_model(tmp_path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from seqmem.assets import ASSETS, documents, fetch, is_here, path, text
+from seqmem.assets import ASSETS, archives, documents, fetch, is_here, path, text
 from seqmem.assets import cache as assets_cache
 from seqmem.assets.table import Asset, Part
 from seqmem.cli import main
@@ -104,6 +104,14 @@ def test_archives_that_are_none_or_lead_outside(home: Path, tmp_path: Path, monk
     with pytest.raises(InputError, match="cannot be read as an archive"):
         fetch("toy", archive=broken)
     assert not (tmp_path / "toy").exists()
+
+
+def test_a_package_whose_members_have_no_length_ends(tmp_path: Path) -> None:
+    """A length of -60 led back to where it stood, for ever."""
+    package = tmp_path / "a.deb"
+    package.write_bytes(b"!<arch>\n" + b"x".ljust(48) + b"-60".ljust(10) + b"`\n" + bytes(200))
+    with pytest.raises(InputError, match=r"holds no data\.tar"):
+        archives.extract(package, ["*"], tmp_path)
 
 
 def test_without_a_network(home: Path, tmp_path: Path, monkeypatch, capsys) -> None:

@@ -122,7 +122,7 @@ def _replace(key, value):
         (_cut("config.json", 0.5), "cannot be read as JSON"),
         (_edit(model_type="llama"), "'llama', expected 'seqmem'"),
         (_edit(layers=["mambo"]), "Did you mean 'mamba'"),
-        (_edit(layers=["not_installed_package:Layer"] * 2), "cannot import 'not_installed_package'"),
+        (_edit(layers=["another_package:Layer"] * 2), "if you trust it, import another_package first"),
         (_edit(width="wide"), "width is 'wide'"),
         (_edit(width=24, mlp_width=88), "expected"),
         (_edit(layers=[AVERAGE]), "unknown layers.1"),
@@ -153,4 +153,39 @@ def test_a_folder_without_a_mask_of_its_shards(tmp_path):
         '{"weight_map": {"norm.weight": "../elsewhere.safetensors"}}'
     )
     with pytest.raises(InputError, match="weight_map"):
+        load(tmp_path)
+
+
+def test_code_beside_a_model_is_not_run(tmp_path, monkeypatch, capsys):
+    """A layer named in config.json was imported, from the current folder too: a stranger's model could run anything."""
+    from seqmem.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    model = build(SequenceConfig(256, 8, [AVERAGE]))
+    (tmp_path / "strange_layers.py").write_text(
+        "from pathlib import Path\nPath('exploded').touch()\nfrom tests.models.toy import Average as Mean\n"
+    )
+    (tmp_path / "text.txt").write_text("Call me Ishmael.")
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "layers": ["strange_layers:Mean"]}))
+    for read in (load, SequenceLM.from_pretrained, AutoModelForCausalLM.from_pretrained):
+        with pytest.raises(InputError, match=r"if you trust it, import strange_layers first"):
+            read(tmp_path)
+    assert main(["score", "text.txt", "--model", "."]) == 2
+    assert "seqmem --import strange_layers ..." in capsys.readouterr().err
+    assert main(["--import", "no_such_module", "mixers"]) == 2
+    assert "cannot import 'no_such_module' for --import" in capsys.readouterr().err
+    assert not (tmp_path / "exploded").exists()
+    assert main(["--import", "strange_layers", "score", "text.txt", "--model", "."]) == 0
+    assert (tmp_path / "exploded").exists()
+
+
+def test_a_config_that_asks_for_more_than_the_file_holds_is_refused_before_it_gets_it(tmp_path):
+    """The model was built first, in as much memory as the config asked for."""
+    build(SequenceConfig(16, 8, ["gru"])).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "vocab_size": 2**40}))
+    with pytest.raises(InputError, match=r"has shape \(16, 8\), expected \(1099511627776, 8\)"):
         load(tmp_path)

@@ -134,6 +134,11 @@ def damage(path: Path, how: str) -> None:
         next(iter(tensors.values())).view(-1)[0] = math.nan
     elif how == "infinite moment":
         next(value for name, value in tensors.items() if "exp_avg_sq" in name).view(-1)[0] = math.inf
+    elif how == "moments of another shape":
+        name = next(name for name in tensors if "exp_avg_sq" in name)
+        tensors[name] = torch.zeros(3, 5)
+    elif how == "a loss in words":
+        counters["loss_sum"] = "much"
     elif how == "half the moments":
         del tensors[next(name for name in tensors if "exp_avg_sq" in name)]
     elif how == "a step from nowhere":
@@ -163,7 +168,8 @@ def damage(path: Path, how: str) -> None:
     "how",
     [
         "not a number", "infinite moment", "half the moments", "a step from nowhere", "an unknown status",
-        "another counter", "a pickle", "a header that lies", "a header without end",
+        "another counter", "a pickle", "a header that lies", "a header without end", "moments of another shape",
+        "a loss in words",
     ],
 )  # fmt: skip
 def test_a_checkpoint_that_cannot_be_right_is_set_aside(tmp_path: Path, how: str) -> None:
@@ -182,6 +188,18 @@ def test_a_checkpoint_of_another_shape_is_set_aside(tmp_path: Path) -> None:
     assert "has shape" in found["status_detail"]
     assert found["status"] == "done"
     assert len(read_curve(tmp_path)) > 0
+
+
+@pytest.mark.parametrize(
+    "line", ["3", "{}", '{"step": "1", "tokens": 1, "loss": 0.1, "validation": null}', "[" * 100_000]
+)
+def test_a_curve_ends_at_a_line_that_is_no_point(tmp_path: Path, line: str) -> None:
+    train(experiment(), tmp_path)
+    curve = tmp_path / "metrics.jsonl"
+    lines = curve.read_text().splitlines(keepends=True)
+    curve.write_text("".join([*lines[:2], line + "\n", *lines[2:]]))
+    assert len(read_curve(tmp_path)) == 2
+    assert train(experiment(), tmp_path)["status"] == "done"
 
 
 def test_early_stop_when_solved(tmp_path: Path) -> None:

@@ -58,6 +58,25 @@ def test_a_damaged_record_is_kept_and_run_again(tmp_path: Path) -> None:
         assert path.with_name("result.json.damaged").read_text() == damaged
 
 
+def test_a_record_of_another_experiment_or_of_other_types_is_none(tmp_path: Path) -> None:
+    """Its keys alone were looked at: the result of another experiment stood for this one's."""
+    store, one = Store(tmp_path), experiment()
+    metrics = {"name": "accuracy", "chance": 0.5, "validation": None, "test": {"8": {"all": 0.5}}}
+    sound = result_of(one, status="done", metrics=metrics)  # type: ignore[arg-type]
+    path = store.folder(one) / "result.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(sound))
+    assert store.result(one) == sound
+    for change in (
+        {"experiment": experiment(seed=1).hash}, {"steps": "7"}, {"steps": True}, {"mixer": None}, {"metrics": 3},
+        {"metrics": {**metrics, "test": {"8": {}}}}, {"metrics": {**metrics, "test": {"x": {"all": 0.5}}}},
+    ):  # fmt: skip
+        path.write_text(json.dumps({**sound, **change}))
+        assert store.result(one) is None, change
+    path.write_text("[" * 100_000)
+    assert store.result(one) is None
+
+
 def test_a_failure_is_not_kept(tmp_path: Path) -> None:
     store, one = Store(tmp_path), experiment()
     store.run(one, lambda folder: result_of(one, status="failed"))

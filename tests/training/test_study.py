@@ -131,6 +131,12 @@ def test_options_of_mixers_and_one_thing_twice(tmp_path: Path) -> None:
         ("mixers: [lstm\ntasks: x", "study.yaml', line 2, is not YAML"),
         ("- lstm", "study.yaml' holds ['lstm'], expected keys"),
         ("", "study.yaml' holds None, expected keys"),
+        ("title: 2001-99-99", "study.yaml' is not YAML: month must be in 1..12"),
+        ("seeds: " + "9" * 5000, "study.yaml' is not YAML: Exceeds the limit"),
+        ("notes: " + "[" * 3000, "study.yaml' is nested too deeply"),
+        ("a: &a [1, *a]", "study.yaml' stands for more than 100,000 values"),
+        ("a: &a0 [x]\n" + "".join(f"b{n}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]\n" for n in range(12)), "100,000"),
+        ("title: " + "x" * 100_000, "characters, expected at most 100,000"),
         ("mixers: !!python/object/apply:os.getcwd []", "is not YAML"),
     ],
 )
@@ -160,6 +166,9 @@ def test_the_command_line_is_named_where_it_is_wrong() -> None:
         expand(make_study(mixers="lstn"))
     with pytest.raises(InputError, match=r"^--learning-rates is 'x', expected numbers above 0"):
         make_study(learning_rates="x")
+    for text, words in (("2001-99-99", "is not YAML: month"), ("[", "is not YAML"), ("a: b: c", "is not YAML")):
+        with pytest.raises(InputError, match=rf"^--mixers {words}"):
+            make_study(mixers=text)
     with pytest.raises(InputError, match=r"^--mixers: unknown mixer ''"):
         expand(make_study(mixers=""))
     with pytest.raises(InputError, match=r"^--widths is"):

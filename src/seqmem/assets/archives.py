@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import io
 import shutil
@@ -35,10 +36,19 @@ def extract(archive: Path, patterns: Iterable[str], target: Path) -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
             with opened() as source, file.open("wb") as out:
                 shutil.copyfileobj(source, out)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError) as error:
-        if isinstance(error, InputError):
+    except InputError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
             raise
-        raise InputError(f"'{archive.name}' cannot be read as an archive ({error}); fetch it again") from error
+        raise _unreadable(archive, error) from error
+    except Exception as error:  # zlib, lzma, zipfile and tarfile have each their own
+        raise _unreadable(archive, error) from error
+
+
+def _unreadable(archive: Path, error: Exception) -> InputError:
+    text = " ".join(str(error).split())
+    return InputError(f"'{archive.name}' cannot be read as an archive ({text}); fetch it again")
 
 
 def _matches(name: str, pattern: str) -> bool:
@@ -86,6 +96,8 @@ def _data_of(package: Path) -> bytes:
     at = 8
     while at + 60 <= len(content):
         name, length = content[at : at + 16].decode("ascii").strip().rstrip("/"), int(content[at + 48 : at + 58])
+        if length < 0:
+            break
         if name.startswith("data.tar"):
             return content[at + 60 : at + 60 + length]
         at += 60 + length + length % 2

@@ -10,6 +10,7 @@ from pathlib import Path
 from seqmem.errors import InputError
 
 _STRINGS, _STRING, _MISSING = 16, 9, -1  # R's types STRSXP and CHARSXP; the length of NA
+MOST = 2**26  # bytes of a novel
 _HEADER = b"X\n\x00\x00\x00\x03"  # big-endian, version 3
 
 
@@ -19,7 +20,7 @@ def convert(source: Path, target: Path) -> None:
     for packed in _blocks(file.read_bytes()):
         lines = strings(packed)
         title = next(line for line in lines if line.strip())
-        name = title.strip().lower().replace(" & ", " and ").replace(" ", "-")
+        name = title.strip().lower().replace(" & ", " and ").replace(" ", "-").replace("/", "-")
         (target / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -28,7 +29,9 @@ def _blocks(content: bytes) -> Iterator[bytes]:
     at = 0
     while at < len(content):
         stream = zlib.decompressobj()
-        yield stream.decompress(content[at + 4 :])
+        yield stream.decompress(content[at + 4 :], MOST)
+        if stream.unconsumed_tail:
+            raise InputError(f"a novel has more than {MOST:,} bytes; nothing was kept")
         at = len(content) - len(stream.unused_data)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from seqmem.assets.table import Asset, find
 from seqmem.errors import InputError
+from seqmem.loading import parse_json
 
 MANIFEST = "asset.json"
 
@@ -40,7 +41,7 @@ def is_here(asset: Asset) -> bool:
     files: dict[str, Any] = manifest["files"]
     try:
         return all((folder / name).stat().st_size == file["bytes"] for name, file in files.items())
-    except OSError:
+    except (OSError, ValueError, TypeError, KeyError):  # a file that is not there, or a manifest of something else
         return False
 
 
@@ -85,7 +86,7 @@ def _origin(asset: Asset) -> dict[str, Any]:
 def _manifest(folder: Path) -> dict[str, Any]:
     """What ``folder`` says of itself; empty when it says nothing that can be read."""
     try:
-        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        content = parse_json((folder / MANIFEST).read_bytes())
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) and isinstance(content.get("files"), dict) else {}

@@ -67,9 +67,21 @@ def _make(asset: Asset, work: Path, given: str | Path | None, report: Callable[[
             os.replace(source, work / "ready" / source.name)
     else:
         report(f"{asset.name}: converting")
-        importlib.import_module(f"seqmem.assets.{asset.convert}").convert(work / "source", work / "ready")
+        _convert(asset, work)
     write_manifest(asset, work / "ready")
     return work / "ready"
+
+
+def _convert(asset: Asset, work: Path) -> None:
+    try:
+        importlib.import_module(f"seqmem.assets.{asset.convert}").convert(work / "source", work / "ready")
+    except (InputError, OSError):
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())
+        raise InputError(
+            f"asset '{asset.name}' cannot be converted ({type(error).__name__}: {text}); nothing was kept"
+        ) from error
 
 
 def _verify(asset: Asset, file: Path) -> None:

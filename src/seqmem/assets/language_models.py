@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,9 @@ from typing import Any
 from seqmem.assets.fetching import fetch
 from seqmem.assets.table import ASSETS
 from seqmem.errors import InputError, did_you_mean
+from seqmem.loading import parse_json
+
+PACKED = 16  # numbers that one number of a file may stand for, in files of few bits
 
 
 def language_model(name: str | Path) -> tuple[Any, Any]:
@@ -31,16 +34,25 @@ def language_model(name: str | Path) -> tuple[Any, Any]:
         if config.get("model_type") == "seqmem":
             from seqmem.models import load
 
-            return load(place), _tokenizer(place)
+            model = load(place)
+            try:
+                return model, _tokenizer(place)
+            except Exception as error:
+                raise _refused(given, place, error) from error
     try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            place, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        if isinstance(place, Path):
+            _require_room(place)
+        loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
+            place, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )
+        model, about = loaded
         tokenizer = _tokenizer(place)
-    except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except Exception as error:  # a file of somebody else's can offend transformers in any way
         raise _refused(given, place, error) from error
+    if missing := sorted(about["missing_keys"]):  # which transformers fills with random numbers
+        raise InputError(f"the language model '{given}' lacks {len(missing)} of its weights, the first {missing[0]}")
     return model.eval(), tokenizer
 
 
@@ -55,8 +67,35 @@ def require_language_model(name: str | Path) -> None:
 
     try:
         transformers.AutoConfig.from_pretrained(place, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:
         raise _refused(place, place, error) from error
+
+
+def _require_room(folder: Path) -> None:
+    """Raises InputError where the config describes far more numbers, or more layers, than the folder's files hold:
+    transformers would make room for all of them."""
+    import torch
+    import transformers
+    from safetensors import safe_open
+
+    numbers, names = 0, 0
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118 - not a dictionary
+                numbers, names = numbers + math.prod(opened.get_slice(name).get_shape()), names + 1
+    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    layers = getattr(config, "num_hidden_layers", 0)
+    described = f"{layers:,} layers" if isinstance(layers, int) and layers > names else ""
+    if not described and names:
+        with torch.device("meta"):
+            model = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        total = sum(p.numel() for p in model.parameters())
+        described = f"{total:,} numbers" if total > PACKED * numbers else ""
+    if described:
+        raise InputError(
+            f"the config in '{folder}' describes {described}, its files hold {names} tensors of {numbers:,} numbers; "
+            "give a model that save_pretrained wrote"
+        )
 
 
 def _place(name: str | Path) -> str | Path:
@@ -97,7 +136,7 @@ def _tokenizer(place: str | Path) -> Any:
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(file.read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(
             f"'{file}' cannot be read ({error}); give a folder that save_pretrained wrote, with config.json in it"

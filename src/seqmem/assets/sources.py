@@ -7,7 +7,6 @@ that pip is configured with. npm: ``npm pack``. Debian: ``apt-get download``.
 from __future__ import annotations
 
 import html
-import json
 import os
 import re
 import shutil
@@ -22,6 +21,7 @@ from pathlib import Path
 
 from seqmem.assets.table import Asset
 from seqmem.errors import InputError
+from seqmem.loading import parse_json
 
 _SIMPLE = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
 _LINK = re.compile(r"""<a\b[^>]*\bhref\s*=\s*["']([^"']+)["']""", re.IGNORECASE)
@@ -107,7 +107,12 @@ def _from_index(asset: Asset, folder: Path) -> None:
     content, kind, page = _get(asset, page)
     text = content.decode("utf-8", "replace")
     if "json" in kind:
-        links = [str(file["url"]) for file in json.loads(text)["files"]]
+        try:
+            links = [str(file["url"]) for file in parse_json(text)["files"]]
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(
+                f"asset '{asset.name}': the package index gave no list of files; {_by_hand(asset)}"
+            ) from error
     else:
         links = [html.unescape(link) for link in _LINK.findall(text)]
     for link in links:

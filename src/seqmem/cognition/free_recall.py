@@ -46,6 +46,8 @@ def read_lists(table: str | os.PathLike[str] | Iterable[Mapping[str, object]]) -
                 return read_lists(list(csv.DictReader(file)))
         except OSError as error:
             raise InputError(f"recall table '{table}' cannot be read ({error.strerror}); give a CSV file") from error
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise InputError(f"recall table '{table}' is no CSV file in UTF-8 ({error}); convert it first") from error
     study: dict[tuple[object, object], dict[float, object]] = {}
     recall: dict[tuple[object, object], dict[float, object]] = {}
     for row in table:
@@ -54,7 +56,11 @@ def read_lists(table: str | os.PathLike[str] | Iterable[Mapping[str, object]]) -
         phase = {"study": study, "recall": recall}.get(str(row["trial_type"]))
         if phase is None:
             raise InputError(f"trial_type is {row['trial_type']!r}, expected 'study' or 'recall'")
-        phase.setdefault((row["subject"], row["list"]), {})[float(str(row["position"]))] = row["item"]
+        try:
+            position = float(str(row["position"]))
+        except ValueError:
+            raise InputError(f"position is {row['position']!r:.40}, expected a number") from None
+        phase.setdefault((row["subject"], row["list"]), {})[position] = row["item"]
     if not study:
         raise InputError("the recall table holds no study events; expected rows with trial_type 'study'")
     lengths = {len(items) for items in study.values()}

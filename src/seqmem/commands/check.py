@@ -13,6 +13,9 @@ DESCRIPTION = (
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("mixer", metavar="NAME|package.module:ClassName")
     parser.add_argument("--width", type=int, default=16, help="the width to construct it with (default: %(default)s)")
+    parser.add_argument(
+        "--examples", type=int, default=0, metavar="N", help="check N drawn calls besides; needs Hypothesis"
+    )
     parser.add_argument("--json", action="store_true", help="print the points as JSON")
 
 
@@ -20,4 +23,6 @@ def run(arguments: argparse.Namespace) -> int:
     from seqmem.report.tables import console
     from seqmem.testing import run_check
 
-    return run_check(arguments.mixer, width=arguments.width, as_json=arguments.json, console=console())
+    return run_check(
+        arguments.mixer, width=arguments.width, as_json=arguments.json, examples=arguments.examples, console=console()
+    )

@@ -27,6 +27,7 @@ from transformers.modeling_outputs import ModelOutput
 
 from seqmem.context import _backbone
 from seqmem.errors import InputError
+from seqmem.loading import parse_json
 
 WEIGHTS, OPTIONS = "recurrent_memory.safetensors", "recurrent_memory.json"
 
@@ -189,8 +190,15 @@ class RecurrentMemory(nn.Module):
         to be changed, such as ``segment``."""
         if not (Path(folder) / OPTIONS).is_file():
             raise InputError(f"'{folder}' has no {OPTIONS}; give a folder that RecurrentMemory.save_pretrained wrote")
-        saved = json.loads((Path(folder) / OPTIONS).read_text("utf-8"))
-        weights = load_file(str(Path(folder) / WEIGHTS))["memory"]
+        try:
+            saved = parse_json((Path(folder) / OPTIONS).read_bytes())
+            saved = {name: saved[name] for name in ("segment", "tokens", "bptt", "attention")}
+            weights = load_file(str(Path(folder) / WEIGHTS))["memory"]
+        except Exception as error:  # of safetensors, or of a file that holds something else
+            text = " ".join(str(error).split())
+            raise InputError(
+                f"'{folder}' holds no whole memory ({type(error).__name__}: {text}); save it again"
+            ) from error
         model = AutoModelForCausalLM.from_pretrained(folder) if model is None else model
         made = cls(model, **{**saved, **options})
         if made.memory.shape != weights.shape:

@@ -15,6 +15,7 @@ from seqmem.mixers._shared import at_padding, read_diagonal, resume, scan_backen
 from seqmem.mixers._softmax import explicit_allowed, softmax_over
 from seqmem.mixers.base import Mixer
 from seqmem.ops import SoftmaxState, wkv
+from seqmem.ops._inputs import common_dtype, computed_in
 from seqmem.ops.running_softmax import weight
 
 if TYPE_CHECKING:
@@ -132,6 +133,9 @@ def wkv_without_padding(
     """
     packing = pack(mask, reset)
     assert packing.real is not None
+    out, dtype = v.dtype, computed_in(common_dtype("wkv", k, v, g, bonus, *state))  # as without padding
+    k, v, g = k.to(dtype), v.to(dtype), g.to(dtype)
+    state = SoftmaxState(*(part.to(dtype) for part in state))
     real, count = packing.real[..., None], mask.sum(1)[:, None, None]  # (batch, time, 1), (batch, 1, 1)
     k, v = to_front(packing, k).masked_fill(~real, -torch.inf), to_front(packing, v)
     fresh, old, lives = None, torch.ones_like(count[..., 0], dtype=torch.bool), real
@@ -147,7 +151,7 @@ def wkv_without_padding(
     m = torch.maximum(left.amax(1), m0)
     past, written = weight(m0, m), weight(left, m[:, None])
     last = SoftmaxState(m, past * state[1] + written.sum(1), past * state[2] + (written * v).sum(1))
-    return to_place(packing, o), last
+    return to_place(packing, o.to(out)), last
 
 
 def mixed(x: Tensor, previous: Tensor, mu: Tensor) -> tuple[Tensor, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from seqmem.errors import InputError
+from seqmem.loading import nothing_imported, parse_json
 from seqmem.models.config import SequenceConfig
 from seqmem.models.language_model import SequenceLM, build
 
@@ -22,19 +22,18 @@ def load(path: str | Path) -> SequenceLM:
     """The model that ``save_pretrained`` wrote into the folder ``path``, in evaluation mode and in the saved dtype.
 
     Raises InputError when a file is missing, cut short, of another shape or kind, or names a mixer that is not there.
-    Only safetensors and JSON are read, never a pickle. A mixer given as ``package.module:ClassName`` is imported, so
-    that package must be installed.
+    Only safetensors and JSON are read, never a pickle. A mixer given as ``package.module:ClassName`` is looked up in
+    a module that you have imported: a file imports nothing.
     """
     folder = Path(path)
     if not folder.is_dir():
         raise InputError(f"'{folder}' is not a folder; give the one that save_pretrained wrote")
     config = _read_config(folder)
     weights = _read_weights(folder)
-    model = build(config, seed=0)
-    tied = set(model.all_tied_weights_keys)
-    expected = {name: value for name, value in model.state_dict().items() if name not in tied}
-    weights = {name: value for name, value in weights.items() if name not in tied}
-    _compare(weights, expected, folder)
+    with nothing_imported():
+        _require_same(weights, _outline(config), folder)
+        model = _built(config, folder)
+    weights = _require_same(weights, model, folder)
     if config.dtype is not None and config.dtype != model.dtype:
         torch.nn.Module.to(model, config.dtype)
     model.load_state_dict(weights, strict=False)
@@ -44,9 +43,41 @@ def load(path: str | Path) -> SequenceLM:
     return model.eval()
 
 
+def _built(config: SequenceConfig, folder: Path) -> SequenceLM:
+    try:
+        return build(config, seed=0)
+    except InputError:
+        raise
+    except Exception as error:  # of a layer whose options contradict each other
+        text = " ".join(str(error).split())
+        raise InputError(
+            f"'{folder / 'config.json'}' describes no model ({type(error).__name__}: {text}); save the model again"
+        ) from error
+
+
+def _outline(config: SequenceConfig) -> SequenceLM | None:
+    """The model without its numbers, so that a config which asks for more memory than the file holds numbers is
+    refused before it gets it. None where a layer cannot be made so."""
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            return SequenceLM(config)
+    except Exception:  # building it for real tells
+        return None
+
+
+def _require_same(weights: dict[str, Tensor], model: SequenceLM | None, folder: Path) -> dict[str, Tensor]:
+    """The weights that are not tied to another. Raises InputError where they are not those of the model."""
+    if model is None:
+        return weights
+    tied = set(model.all_tied_weights_keys)
+    weights = {name: value for name, value in weights.items() if name not in tied}
+    _compare(weights, {name: value for name, value in model.state_dict().items() if name not in tied}, folder)
+    return weights
+
+
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(file.read_bytes())
     except FileNotFoundError:
         raise InputError(f"'{file}' is missing; give a folder that save_pretrained wrote") from None
     except (OSError, ValueError) as error:
@@ -63,14 +94,23 @@ def _read_config(folder: Path) -> SequenceConfig:
             f"'{folder / 'config.json'}' is of model type {content.get('model_type')!r}, expected 'seqmem'; "
             "for other models use transformers.AutoModelForCausalLM"
         )
-    return SequenceConfig.from_dict(content)
+    try:
+        return SequenceConfig.from_dict(content)
+    except InputError as error:
+        raise InputError(f"'{folder / 'config.json'}': {error}") from error
+    except Exception as error:  # of transformers, which keeps what it does not know
+        text = " ".join(str(error).split())
+        raise InputError(
+            f"'{folder / 'config.json'}' is no config ({type(error).__name__}: {text}); save the model again"
+        ) from error
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
     """All tensors by name, from one file or from the several that an index names."""
     if (folder / _INDEX).is_file():
         shards = _read_json(folder / _INDEX).get("weight_map", {})
-        if not isinstance(shards, dict) or not all(Path(str(name)).name == name for name in shards.values()):
+        names = list(shards.values()) if isinstance(shards, dict) else [None]
+        if not all(isinstance(name, str) and name and Path(name).name == name for name in names):
             raise InputError(f"'{folder / _INDEX}' has no valid weight_map; save the model again")
         files = [folder / name for name in sorted(set(shards.values()))]
     else:

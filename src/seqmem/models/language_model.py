@@ -15,6 +15,7 @@ from transformers.loss.loss_utils import ForCausalLMLoss
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from seqmem.errors import InputError
+from seqmem.loading import nothing_imported
 from seqmem.mixers._shared import count_positions
 from seqmem.mixers.state import State
 from seqmem.models.block import Block, make_norm
@@ -254,6 +255,13 @@ class SequenceLM(PreTrainedModel, GenerationMixin):
     # ``from_pretrained`` builds a model without memory ("meta") and leaves every buffer that is not saved undefined;
     # layers, ours and yours, compute such buffers in their constructors. So the model is built for real, and what the
     # file does not hold stays as it was built.
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """As of transformers. A layer given as ``package.module:ClassName`` is looked up in a module that you have
+        imported; a file imports nothing."""
+        with nothing_imported():
+            return super().from_pretrained(*args, **kwargs)
 
     @classmethod
     def get_init_context(cls, *args: Any, **kwargs: Any) -> list[Any]:

@@ -92,7 +92,8 @@ def memory_update(
     (heads, key, value), or ``(W1, W2)`` of (heads, key, inner) and (heads, inner, value). state: what an earlier call
     returned, with the same ``chunk``. chunk: tokens whose gradients are taken at the same weights. mask: (batch, time)
     bool, False at padding, which is skipped (its y is unspecified); reset: (batch, time) bool, True begins anew, with
-    ``weights``, no momentum and a new chunk. bfloat16 and float16 are computed in float32.
+    ``weights``, no momentum and a new chunk. bfloat16 and float16 are computed in float32. Where momentum is exactly 0
+    or forget exactly 1 (a gate that is saturated), their gradient is given as 0.
     Returns (y (batch, time, heads, value) in v's dtype, state). Any cut of the sequence gives the same.
 
     Plain PyTorch on any device: a loop over chunks, not over time. Time is linear in length. For the way back
@@ -225,7 +226,8 @@ def _piece(
 ) -> tuple[Tensor, Weights, Weights]:
     """(y, weights, momentum) after tokens (batch, heads, time, ...) whose gradients are all taken at ``anchor``; real:
     (batch, 1, time) bool, False at padding, where S is not added to W."""
-    keeps, carries = torch.log1p(-alpha), eta.log()
+    keeps = torch.log1p(-alpha.masked_fill(alpha == 1, 0)).masked_fill(alpha == 1, -torch.inf)
+    carries = eta.masked_fill(eta == 0, 1).log().masked_fill(eta == 0, -torch.inf)
     keep, carry = decay_matrix(keeps), decay_matrix(carries)
     keep = keep if real is None else keep * real[:, :, None]
     # W_t = kept_t W + sum_i keep_ti S_i  and  S_i = (eta_1 ... eta_i) S + sum_j carry_ij (step of j)

@@ -19,6 +19,7 @@ from seqmem.errors import InputError
 from seqmem.papers.paper import Paper
 from seqmem.training.experiment import digest
 from seqmem.training.job import OnReached, Reached
+from seqmem.training.schema import fits
 
 #: Part of every hash: raised when the same description would be measured or recorded differently.
 FORMAT = 1
@@ -149,7 +150,7 @@ class Part(BaseModel):
 
     def is_record(self, value: Any) -> bool:
         """Whether a JSON value has all that a record has."""
-        return isinstance(value, dict) and value.keys() >= PartRecord.__required_keys__
+        return fits(value, PartRecord) and value["part"] == self.hash
 
     def told(self, record: PartRecord) -> str:
         """How it ended, and its first figures."""

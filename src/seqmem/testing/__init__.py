@@ -20,6 +20,9 @@ The eight points, one file each:
 7. weights survive a safetensors round trip; bfloat16 autocast runs (:mod:`~seqmem.testing.weights`);
 8. ``attention(x)``, where given, reproduces y (:mod:`~seqmem.testing.attention`).
 
+Beyond these, ``check_mixer(MyLayer, examples=200)`` checks so many calls that Hypothesis draws (shapes, cuts, masks,
+resets, dtypes, forms) against each row read alone (:mod:`~seqmem.testing.drawn`).
+
 How numbers are measured. The error between an answer a and its reference b is ``max |a - b| / max(1, max |b|)``; whole
 numbers and booleans must be equal. Layers are in eval mode and in float64 unless a line says otherwise. Random numbers
 come from one seed, so a check gives the same figures every time. Weights are first moved by a little noise (standard

@@ -14,9 +14,16 @@ STYLES = {"ok": "green", "FAIL": "bold red", "n/a": "dim"}
 
 
 def run_check(
-    name_or_path: str, *, width: int = 16, as_json: bool = False, seed: int = 0, console: Console | None = None
+    name_or_path: str,
+    *,
+    width: int = 16,
+    as_json: bool = False,
+    seed: int = 0,
+    examples: int = 0,
+    console: Console | None = None,
 ) -> int:
-    """Print what each of the eight points measured. Returns 0 where all hold and 1 where one fails.
+    """Print what each of the eight points measured, and with ``examples`` so many drawn calls. Returns 0 where all hold
+    and 1 where one fails.
 
     ``as_json`` prints one JSON object instead: mixer, width, points, ok; a point has the fields of PointResult. Raises
     InputError (exit code 2 on the command line) where no layer can be built.
@@ -24,7 +31,7 @@ def run_check(
     out = console or Console()
     subject = Subject(name_or_path, width, seed)
     if as_json:
-        results = list(check_points(subject))
+        results = list(check_points(subject, examples=examples))
         report = {"mixer": name_or_path, "width": width, "points": [r.as_dict() for r in results]}
         out.file.write(json.dumps({**report, "ok": all(r.ok for r in results)}, ensure_ascii=False) + "\n")
         return 0 if all(r.ok for r in results) else 1
@@ -33,7 +40,7 @@ def run_check(
     out.print(Text(f"{name_or_path}, width {width}, {subject.memory} memory{forms}", "bold"), soft_wrap=True)
     results = []
     told: dict[str, int] = {}
-    for result in check_points(subject):
+    for result in check_points(subject, examples=examples):
         out.print(_line(result, told.get(result.message)), soft_wrap=True)
         results.append(result)
         if not result.ok:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import nn
 from seqmem.errors import InputError
 from seqmem.testing.attention import attention_reproduces
 from seqmem.testing.causality import causality
+from seqmem.testing.drawn import drawn_calls, require_hypothesis
 from seqmem.testing.gradients import finite_at_length, finite_differences
 from seqmem.testing.independence import repeatable, rows_apart
 from seqmem.testing.memory import growth, not_mutated
@@ -69,11 +71,17 @@ class ContractError(AssertionError):
         self.results = results
 
 
-def check_points(subject: Subject, points: Collection[int] = range(1, 9)) -> Iterator[PointResult]:
-    """The points one after the other, as each is measured."""
+def check_points(subject: Subject, points: Collection[int] = range(1, 9), examples: int = 0) -> Iterator[PointResult]:
+    """The points one after the other, as each is measured; with ``examples`` a ninth, so many drawn calls."""
+    if examples < 0:
+        raise InputError(f"examples is {examples}, expected 0 (no drawn calls) or more")
+    if examples:
+        require_hypothesis()
     for number, (name, checks) in enumerate(POINTS, start=1):
         if number in points:
             yield _point(number, name, checks, subject)
+    if examples:
+        yield _point(9, "drawn calls", (partial(drawn_calls, examples=examples),), subject)
 
 
 @contextmanager
@@ -114,19 +122,21 @@ def check_mixer(
     *,
     seed: int = 0,
     points: Collection[int] = range(1, 9),
+    examples: int = 0,
     raise_on_failure: bool = True,
 ) -> list[PointResult]:
     """Measure the eight points of the mixer contract on a layer.
 
     ``cls_or_factory``: a class constructed as ``Class(width)``, any function of the width that returns a layer, or a
-    name that :func:`seqmem.mixers.get_mixer` knows. ``points`` chooses some of the eight. Returns one result per point.
-    Raises ContractError with every failing point unless ``raise_on_failure`` is False, and InputError where no layer
-    can be built. Takes a few seconds on one core.
+    name that :func:`seqmem.mixers.get_mixer` knows. ``points`` chooses some of the eight. ``examples``: so many calls
+    drawn by Hypothesis besides (:mod:`seqmem.testing.drawn`), some 20 ms each. Returns one result per point. Raises
+    ContractError with every failing point unless ``raise_on_failure`` is False, and InputError where no layer can be
+    built. Takes a few seconds on one core.
     """
     if strange := set(points) - set(range(1, 9)):
         raise InputError(f"points {sorted(strange)} do not exist, expected numbers from 1 to 8")
     subject = Subject(cls_or_factory, width, seed)
-    results = list(check_points(subject, points))
+    results = list(check_points(subject, points, examples))
     if raise_on_failure and not all(r.ok for r in results):
         raise ContractError(subject.label, results)
     return results

@@ -7,13 +7,15 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
 from seqmem.errors import InputError
+from seqmem.loading import parse_json
 from seqmem.training.files import temporary_name
+from seqmem.training.schema import fits
 
 NAME = "checkpoint.safetensors"
 
@@ -66,7 +68,7 @@ def load(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> Co
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            counters = _counters(json.loads((file.metadata() or {})["counters"]))
+            counters = _counters(parse_json((file.metadata() or {})["counters"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -77,6 +79,11 @@ def load(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> Co
 def _counters(found: dict[str, Any]) -> Counters:
     """Raises ValueError or TypeError when they are not what :func:`save` writes."""
     counters = Counters(**found)
+    for name, kind in get_type_hints(Counters).items():
+        value = getattr(counters, name)
+        missing = (value is None and kind is float) or (name == "step_seconds" and None in value)
+        if missing or not fits(value, kind):
+            raise ValueError(f"its {name} is {value!r:.40}")
     whole = all(type(n) is int and n >= 0 for n in (counters.step, counters.looked, counters.loss_count))
     if not whole or counters.looked > counters.step or len(counters.step_seconds) != counters.step:
         raise ValueError("its counters contradict each other")
@@ -110,6 +117,13 @@ def _restore(
                 raise InputError(
                     f"{path}: '{name}' has only {', '.join(known)} of AdamW; remove it to train from the start"
                 )
+            for key, value in known.items():
+                wanted = () if key == "step" else tuple(parameter.shape)
+                if tuple(value.shape) != wanted or not value.is_floating_point():
+                    raise InputError(
+                        f"{path}: AdamW's {key} of '{name}' is {value.dtype} of shape {tuple(value.shape)}, expected "
+                        f"{wanted}; remove it to train from the start"
+                    )
             if known:
                 moments[parameter] = known
     with torch.no_grad():

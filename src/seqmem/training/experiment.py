@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import seqmem
 from seqmem.training.job import OnReached, Reached
-from seqmem.training.schema import Result
+from seqmem.training.schema import Result, fits
 
 if TYPE_CHECKING:
     from seqmem.training.loop import Progress
@@ -117,8 +117,11 @@ class Experiment(BaseModel):
         return result_of(self, status="failed", status_detail=detail)
 
     def is_record(self, value: Any) -> bool:
-        """Whether a JSON value has all that a result has."""
-        return isinstance(value, dict) and value.keys() >= Result.__annotations__.keys()
+        """Whether a JSON value has all that a result of this experiment has, each of its type."""
+        if not fits(value, Result) or value["experiment"] != self.hash:
+            return False
+        test = value["metrics"]["test"] if value["metrics"] else {}
+        return all(length.isdecimal() and "all" in slices for length, slices in test.items())
 
     def told(self, record: Result) -> str:
         """How it ended, its validation score, its steps."""

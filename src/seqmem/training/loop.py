@@ -6,7 +6,6 @@ a checkpoint holds everything else. Steps on another number of threads may round
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 import time
@@ -18,6 +17,7 @@ import torch
 from torch import nn
 
 from seqmem.errors import InputError
+from seqmem.loading import parse_json
 from seqmem.tasks import get_task
 from seqmem.tasks.base import Split, Task
 from seqmem.training import checkpoint
@@ -28,7 +28,7 @@ from seqmem.training.files import quarantine, to_json, write_text
 from seqmem.training.job import Interrupted
 from seqmem.training.optimiser import clip_gradients, learning_rate, make_optimiser
 from seqmem.training.result import result_of
-from seqmem.training.schema import CurvePoint, Metrics, Result
+from seqmem.training.schema import CurvePoint, Metrics, Result, fits
 from seqmem.training.seeds import address, generator
 from seqmem.training.timing import measure_decoding
 
@@ -275,13 +275,19 @@ class _Training:
 
 def read_curve(folder: Path) -> list[CurvePoint]:
     """The learning curve so far; a line that was cut short ends it."""
-    points: list[CurvePoint] = []
     path = folder / CURVE
-    if not path.exists():
-        return points
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    return points_of(path.read_bytes()) if path.exists() else []
+
+
+def points_of(lines: bytes) -> list[CurvePoint]:
+    """The points in JSON lines, up to the first that is none."""
+    points: list[CurvePoint] = []
+    for line in lines.splitlines():
         try:
-            points.append(json.loads(line))
-        except json.JSONDecodeError:
+            point = parse_json(line)
+        except ValueError:
             break
+        if not fits(point, CurvePoint):
+            break
+        points.append(point)
     return points

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from typing import Any
 from uuid import uuid4
 
 from seqmem.errors import InputError
+from seqmem.loading import parse_json
 from seqmem.training import checkpoint
 from seqmem.training.experiment import Experiment
 from seqmem.training.files import to_json
@@ -66,12 +66,9 @@ class RemoteStore(Store):
         """The learning curve so far, here or there."""
         if found := super().curve(experiment):
             return found
-        lines = (self._get(f"curves/{experiment.hash}.jsonl") or b"").decode("utf-8", errors="replace").splitlines()
-        points: list[CurvePoint] = []
-        for line in lines:
-            with contextlib.suppress(ValueError):
-                points.append(json.loads(line))
-        return points
+        from seqmem.training.loop import points_of
+
+        return points_of(self._get(f"curves/{experiment.hash}.jsonl") or b"")
 
     def run(self, job: Job[R], work: Callable[[Path], R]) -> R:
         """As of :class:`Store`, with a checkpoint from the URL to go on from, and the result put there."""
@@ -94,7 +91,7 @@ class RemoteStore(Store):
     def _read(self, job: Job[R]) -> R | None:
         data = self._get(f"results/{job.hash}.json")
         try:
-            found = None if data is None else json.loads(data)
+            found = None if data is None else parse_json(data)
         except ValueError:
             found = None
         if data is not None and not job.is_record(found):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from types import UnionType
+from typing import Any, TypedDict, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 
 class Metrics(TypedDict):
@@ -51,3 +52,25 @@ class CurvePoint(TypedDict):
     tokens: int
     loss: float
     validation: float | None
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a JSON value is of a type: one of str, int, float, bool, Any, TypedDict, list[...], dict[str, ...] and
+    unions. A float that was not finite is null in JSON, so None counts as one."""
+    if kind is Any:
+        return True
+    if is_typeddict(kind):
+        hints = get_type_hints(kind)
+        return isinstance(value, dict) and all(
+            fits(value[key], hint) if key in value else key not in kind.__required_keys__ for key, hint in hints.items()
+        )
+    outer, inner = get_origin(kind), get_args(kind)
+    if outer in (Union, UnionType):
+        return any(fits(value, one) for one in inner)
+    if outer is list:
+        return isinstance(value, list) and all(fits(item, inner[0]) for item in value)
+    if outer is dict:
+        return isinstance(value, dict) and all(isinstance(k, str) and fits(v, inner[1]) for k, v in value.items())
+    if kind is float:
+        return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))

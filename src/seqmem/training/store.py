@@ -7,7 +7,6 @@ the process that works on it; a process that dies lets go of it), and what the j
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from seqmem.errors import InputError
+from seqmem.loading import parse_json
 from seqmem.training.experiment import Experiment
 from seqmem.training.files import quarantine, temporary_name, write_json
 from seqmem.training.job import Job, R
@@ -107,7 +107,7 @@ def require_writable(folder: Path, what: str, advice: str) -> None:
 
 def _read(path: Path, job: Job[R]) -> R | None:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_bytes())
     except (OSError, ValueError):
         return None
     return found if job.is_record(found) else None

@@ -20,11 +20,13 @@ from torch import Tensor, nn
 from seqmem.errors import InputError
 from seqmem.interp.attention import evaluating, last_logits
 from seqmem.interp.document import DECLARED, most_positions
+from seqmem.loading import parse_json
 from seqmem.tasks import TASKS, get_task, task_class
 from seqmem.tasks.text import Document, TextTask
 from seqmem.tasks.tokenizers import ByteTokenizer, Reader, WordTokenizer
 from seqmem.training.experiment import digest
 from seqmem.training.files import write_json
+from seqmem.training.schema import fits
 from seqmem.training.seeds import generator
 
 FORMAT = 1  # part of every cell's name: raised when the same documents would be measured differently
@@ -246,8 +248,10 @@ def weights_digest(model: Any) -> str:
 
 def _found(path: Path | None) -> Cell | None:
     """A finished cell; None where there is none, or none that is whole."""
+    if path is None:
+        return None
     try:
-        found = {} if path is None else json.loads(path.read_text("utf-8"))
+        found: Any = parse_json(path.read_bytes())
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and found.keys() >= Cell.__annotations__.keys() else None  # type: ignore[return-value]
+    return found if fits(found, Cell) and found["cell"] == path.stem else None
