@@ -16,7 +16,15 @@ from seqmem.interp.scores import PROBES, HeadScore, score_heads
 from seqmem.interp.sites import Site, sites
 from seqmem.interp.state import patch_state, state_at
 from seqmem.interp.state_growth import StateGrowth, retention, state_growth
+from seqmem.interp.timescales import (
+    Timescale,
+    autocorrelation,
+    dimensionality,
+    fit_timescale,
+    network_timescales,
+)
 from seqmem.interp.waves import wave_share, wave_spectrum, wave_speed
+from seqmem.interp.weight_noise import with_weight_noise
 
 __all__ = [
     "PROBES",
@@ -27,15 +35,20 @@ __all__ = [
     "RetrievalScore",
     "Site",
     "StateGrowth",
+    "Timescale",
     "Trace",
     "ablate_heads",
     "attention_of",
     "attribute",
+    "autocorrelation",
+    "dimensionality",
+    "fit_timescale",
     "head_importance",
     "intervene",
     "linear_recall",
     "loss_by_position",
     "needle_accuracy",
+    "network_timescales",
     "patch_state",
     "read_in_pieces",
     "record",
@@ -50,5 +63,6 @@ __all__ = [
     "wave_share",
     "wave_spectrum",
     "wave_speed",
+    "with_weight_noise",
     "without_least",
 ]

@@ -75,7 +75,7 @@ class LeakyRNN(Mixer):
         start."""
         chosen = torch.as_tensor(list(units), dtype=torch.long)
         if chosen.numel() and not 0 <= int(chosen.min()) <= int(chosen.max()) < self.hidden:
-            raise InputError(f"LeakyRNN: silence got {list(units)}, expected numbers of neurons, 0 to {self.hidden - 1}")
+            raise InputError(f"LeakyRNN: silence got {list(units)}, expected neurons from 0 to {self.hidden - 1}")
         self.recurrent[chosen] = 0
         self.recurrent[:, chosen] = 0
         self.inputs.weight[chosen] = 0
