@@ -34,5 +34,5 @@ def with_weight_noise(
             weight = known[name]
             direction = torch.randn(weight.shape, generator=generator, dtype=weight.dtype)
             direction = direction.abs() if upwards else direction
-            weight += scale * weight.norm() / direction.norm() * direction
+            weight.add_(direction, alpha=float(scale * weight.norm() / direction.norm()))
     return noisy

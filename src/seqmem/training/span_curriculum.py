@@ -139,6 +139,7 @@ def train_spans(
     tests: int = 1024,
     balanced: bool | None = None,
     watch: Callable[[SpanNetwork], float] | None = None,
+    on_learned: Callable[[int, SpanNetwork], None] = lambda span, network: None,
     report: Callable[[float, str], None] = lambda fraction, text: None,
 ) -> SpanHistory:
     """Train until ``tokens`` bits per row have been read, or nothing is left to learn.
@@ -147,14 +148,16 @@ def train_spans(
     ``tests`` fresh streams; where the mean and the last are above ``threshold`` the curriculum goes on. ``optimiser``:
     default the paper's, SGD of ``rate`` with Nesterov momentum 0.1; the gradient's norm is at most 2. balanced: as in
     :func:`seqmem.tasks.bit_stream.bits`; by default only where bits are matched, as in the paper. watch: what to keep
-    of the network at every test.
+    of the network at every test; on_learned: called with every N that is learned, and the network as it is then.
     """
     if kind not in KINDS:
         raise InputError(f"train_spans: kind is {kind!r}, expected one of {', '.join(KINDS)}")
     even = kind == "match" if balanced is None else balanced
     optimiser = optimiser or torch.optim.SGD(network.parameters(), rate, momentum=0.1, nesterov=True)
-    spans, learned, curve = curriculum.beginning, {}, []
+    spans = curriculum.beginning
+    learned: dict[int, int] = {}
     accuracy: dict[int, float] = {}
+    curve: list[tuple[int, float]] = []
     read = step = 0
     while spans and max(spans) <= network.most and read < tokens:
         stream, wanted = draw_streams(spans, batch, kind, generator, balanced=even)
@@ -172,7 +175,10 @@ def train_spans(
         if watch is not None:
             curve.append((read, watch(network)))
         if sum(accuracy.values()) / len(spans) > threshold and accuracy[spans[-1]] > threshold:
-            learned |= {span: read for span in spans if span not in learned}
+            for span in spans:
+                if span not in learned:
+                    learned[span] = read
+                    on_learned(span, network)
             spans = curriculum.after(spans)
     trained = spans or tuple(accuracy)
     return SpanHistory(max(learned, default=0), learned, trained, accuracy, curve)
