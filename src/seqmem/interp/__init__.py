@@ -5,6 +5,13 @@ Works on :class:`seqmem.models.SequenceLM` and on GPT-2, Llama, Mamba, Mamba-2, 
 
 from seqmem.interp.attention import attention_of
 from seqmem.interp.attribution import attribute
+from seqmem.interp.compositionality import (
+    ResidualEntropy,
+    precision,
+    recall,
+    residual_entropy,
+    topographic_similarity,
+)
 from seqmem.interp.document import Piece, loss_by_position, read_in_pieces
 from seqmem.interp.heads import ablate_heads
 from seqmem.interp.hooks import Trace, intervene, record
@@ -32,6 +39,7 @@ __all__ = [
     "HeadScore",
     "Needle",
     "Piece",
+    "ResidualEntropy",
     "RetrievalScore",
     "Site",
     "StateGrowth",
@@ -50,9 +58,12 @@ __all__ = [
     "needle_accuracy",
     "network_timescales",
     "patch_state",
+    "precision",
     "read_in_pieces",
+    "recall",
     "record",
     "remove_heads",
+    "residual_entropy",
     "retention",
     "retrieval_scores",
     "score_heads",
@@ -60,6 +71,7 @@ __all__ = [
     "sites",
     "state_at",
     "state_growth",
+    "topographic_similarity",
     "wave_share",
     "wave_spectrum",
     "wave_speed",

@@ -17,6 +17,7 @@ from torch import Tensor
 from seqmem.errors import InputError
 
 LONGEST = 100.0  # steps: a timescale is looked for up to here
+SMALLEST = 0.05  # share of the decay that makes a second exponential
 
 
 class Timescale(NamedTuple):
@@ -30,8 +31,7 @@ class Timescale(NamedTuple):
 
     @property
     def effective(self) -> float:
-        """The mean of both, weighted by their shares. The slow one alone is no safe number where its share is small:
-        the estimate's own errors are correlated from lag to lag, and two exponentials fit them."""
+        """The mean of both, weighted by their shares."""
         return self.slow if self.exponentials < 2 else self.share * self.slow + (1 - self.share) * self.fast
 
 
@@ -57,7 +57,9 @@ def autocorrelation(activity: Tensor, lags: int) -> Tensor:
 
 def fit_timescale(decay: Tensor) -> Timescale:
     """One exponential a e^(-t / tau) or two, a (c e^(-t / fast) + (1 - c) e^(-t / slow)), by least squares to an
-    autocorrelation (lags + 1,); of the two the one with the lower AIC. Timescales up to 100 steps."""
+    autocorrelation (lags + 1,); of the two the one with the lower AIC, two only where both have a share of 5 % and
+    more and the slow one is not above the number of lags: an estimate's errors are correlated from lag to lag, so that
+    a small, slow second exponential fits them better by AIC, whatever is there. Timescales up to 100 steps."""
     import numpy as np
     from scipy.optimize import curve_fit
 
@@ -84,6 +86,8 @@ def fit_timescale(decay: Tensor) -> Timescale:
                 warnings.simplefilter("ignore")  # of a covariance that cannot be estimated, which is not asked for
                 fitted, _ = curve_fit(shape, t, y, begin, bounds=((tiny,) * len(begin), high), max_nfev=400)
         except RuntimeError:  # did not converge
+            continue
+        if len(begin) == 4 and not (SMALLEST <= fitted[1] <= 1 - SMALLEST and max(fitted[2:]) <= len(y) - 1):
             continue
         wrong = float(((shape(t, *fitted) - y) ** 2).mean()) + 1e-20
         found.append((2 * len(begin) + len(y) * math.log(wrong), fitted))
