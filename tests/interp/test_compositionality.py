@@ -75,7 +75,7 @@ def test_topographic_similarity(generator: torch.Generator) -> None:
     assert topographic_similarity(concepts, concepts) == pytest.approx(1)
     assert topographic_similarity(1 - concepts[:, [2, 0, 1, 4, 3]], concepts) == pytest.approx(1)
     codes, of = grid()
-    assert topographic_similarity(codes, of) > 0.8
+    assert topographic_similarity(codes, of) > 0.7
     assert abs(topographic_similarity(codes[torch.randperm(64, generator=generator)], of)) < 0.15
     assert math.isnan(topographic_similarity(codes * 0, of))
     # by hand: bits apart 1, 2, 1 and concepts apart 1, 2, 2: ranks 1.5 3 1.5 and 1 2.5 2.5
