@@ -5,6 +5,13 @@ Works on :class:`seqmem.models.SequenceLM` and on GPT-2, Llama, Mamba, Mamba-2, 
 
 from seqmem.interp.attention import attention_of
 from seqmem.interp.attribution import attribute
+from seqmem.interp.compositionality import (
+    ResidualEntropy,
+    precision,
+    recall,
+    residual_entropy,
+    topographic_similarity,
+)
 from seqmem.interp.document import Piece, loss_by_position, read_in_pieces
 from seqmem.interp.heads import ablate_heads
 from seqmem.interp.hooks import Trace, intervene, record
@@ -16,7 +23,15 @@ from seqmem.interp.scores import PROBES, HeadScore, score_heads
 from seqmem.interp.sites import Site, sites
 from seqmem.interp.state import patch_state, state_at
 from seqmem.interp.state_growth import StateGrowth, retention, state_growth
+from seqmem.interp.timescales import (
+    Timescale,
+    autocorrelation,
+    dimensionality,
+    fit_timescale,
+    network_timescales,
+)
 from seqmem.interp.waves import wave_share, wave_spectrum, wave_speed
+from seqmem.interp.weight_noise import with_weight_noise
 
 __all__ = [
     "PROBES",
@@ -24,22 +39,31 @@ __all__ = [
     "HeadScore",
     "Needle",
     "Piece",
+    "ResidualEntropy",
     "RetrievalScore",
     "Site",
     "StateGrowth",
+    "Timescale",
     "Trace",
     "ablate_heads",
     "attention_of",
     "attribute",
+    "autocorrelation",
+    "dimensionality",
+    "fit_timescale",
     "head_importance",
     "intervene",
     "linear_recall",
     "loss_by_position",
     "needle_accuracy",
+    "network_timescales",
     "patch_state",
+    "precision",
     "read_in_pieces",
+    "recall",
     "record",
     "remove_heads",
+    "residual_entropy",
     "retention",
     "retrieval_scores",
     "score_heads",
@@ -47,8 +71,10 @@ __all__ = [
     "sites",
     "state_at",
     "state_growth",
+    "topographic_similarity",
     "wave_share",
     "wave_spectrum",
     "wave_speed",
+    "with_weight_noise",
     "without_least",
 ]

@@ -105,6 +105,8 @@ MIXERS: dict[str, MixerEntry] = _rows(
      "Quasi-Recurrent Neural Networks (2016), arXiv 1611.01576"),
     ("sru", "SRU", "simple recurrent unit: a scan without a matrix, and a highway around it", "constant",
      "Simple Recurrent Units for Highly Parallelizable Recurrence (2018), arXiv 1709.02755"),
+    ("leaky_rnn", "LeakyRNN", "leaky neurons, each with a trained time constant", "constant",
+     "Emergent mechanisms for long timescales depend on training curriculum (2024), arXiv 2309.12927"),
     ("wave_rnn", "WaveRNN", "inputs travel as waves over rings of units", "constant",
      "Traveling Waves Encode the Recent Past and Enhance Sequence Learning (2024), arXiv 2309.08045"),
     ("unitary_rnn", "UnitaryRNN", "every input is a rotation, a sequence their product", "constant",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from seqmem.models.memory_network import MemoryNetwork
     from seqmem.models.memory_network_lm import MemoryNetworkLM
     from seqmem.models.perspectives import perspective_parameters, with_perspectives
+    from seqmem.models.speaker_listener import SpeakerListener, binary_sample
     from seqmem.models.unitary_lm import UnitaryLM
 
 __all__ = [
@@ -37,8 +38,10 @@ __all__ = [
     "MemoryNetworkLM",
     "SequenceConfig",
     "SequenceLM",
+    "SpeakerListener",
     "StateCache",
     "UnitaryLM",
+    "binary_sample",
     "build",
     "griffin_config",
     "hawk_config",
@@ -61,6 +64,8 @@ _HOME = {
     "SequenceConfig": "config",
     "SequenceLM": "language_model",
     "StateCache": "cache",
+    "SpeakerListener": "speaker_listener",
+    "binary_sample": "speaker_listener",
     "UnitaryLM": "unitary_lm",
     "build": "language_model",
     "griffin_config": "griffin",

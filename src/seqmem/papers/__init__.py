@@ -67,6 +67,8 @@ MODULES: dict[str, str] = {
     "rnn-critical-review": "seqmem.papers.rnn_critical_review",
     # tasks
     "chomsky-hierarchy": "seqmem.papers.chomsky_hierarchy",
+    "emergent-capacity": "seqmem.papers.emergent_capacity",
+    "emergent-timescales": "seqmem.papers.emergent_timescales",
     "mbml-piecewise": "seqmem.papers.mbml_piecewise",
     "path-star": "seqmem.papers.path_star",
     "random-access-context": "seqmem.papers.random_access_context",

@@ -101,6 +101,10 @@ TASKS: dict[str, TaskEntry] = _rows(
      "Generalization without systematicity (2018), arXiv 1711.00350"),
     ("hops", "Hops", "links of chains in any order, then: which symbol is so many links on?",
      "Mechanism and Emergence of Stacked Attention Heads (2024), arXiv 2411.12118"),
+    ("bit_stream", "BitStream", "a stream of bits: parity of the last N, or does the last equal the first of them?",
+     "Emergent mechanisms for long timescales depend on training curriculum (2024), arXiv 2309.12927"),
+    ("concept_strings", "ConceptStrings", "strings that name a value of every concept, in any order; new combinations",
+     "Capacity, Bandwidth, and Compositionality in Emergent Language Learning (2019), arXiv 1910.11424"),
 )  # fmt: skip
 
 
