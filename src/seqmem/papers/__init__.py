@@ -67,6 +67,7 @@ MODULES: dict[str, str] = {
     "rnn-critical-review": "seqmem.papers.rnn_critical_review",
     # tasks
     "chomsky-hierarchy": "seqmem.papers.chomsky_hierarchy",
+    "embers": "seqmem.papers.embers",
     "mbml-piecewise": "seqmem.papers.mbml_piecewise",
     "path-star": "seqmem.papers.path_star",
     "random-access-context": "seqmem.papers.random_access_context",
@@ -74,6 +75,7 @@ MODULES: dict[str, str] = {
     "retrieval-problem-depth": "seqmem.papers.retrieval_problem_depth",
     "scan": "seqmem.papers.scan",
     "template-tasks": "seqmem.papers.template_tasks",
+    "tree-or-line": "seqmem.papers.tree_or_line",
     # theory
     "assoc-memory-scaling": "seqmem.papers.assoc_memory_scaling",
     "lag-system": "seqmem.papers.lag_system",

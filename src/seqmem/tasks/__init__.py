@@ -101,6 +101,10 @@ TASKS: dict[str, TaskEntry] = _rows(
      "Generalization without systematicity (2018), arXiv 1711.00350"),
     ("hops", "Hops", "links of chains in any order, then: which symbol is so many links on?",
      "Mechanism and Emergence of Stacked Attention Heads (2024), arXiv 2411.12118"),
+    ("embers", "Embers", "text, and string tasks with a common and rare rules: ciphers, Pig Latin, sorting and more",
+     "Embers of Autoregression (2023), arXiv 2309.13638"),
+    ("tree_or_line", "TreeOrLine", "questions from sentences: which auxiliary moves, by the tree or by the line?",
+     "Sometimes I am a Tree (2024), arXiv 2412.04619"),
 )  # fmt: skip
 
 
