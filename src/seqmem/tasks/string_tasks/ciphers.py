@@ -27,8 +27,9 @@ def keyboard(text: str, layout: str = "qwerty", by: int = 1) -> str:
     """Every letter becomes that of the key ``by`` places to the right, from the end of a row to its beginning."""
     if layout not in KEYBOARDS:
         raise InputError(f"unknown keyboard {layout!r}, expected one of {', '.join(KEYBOARDS)}")
-    table = {row[n]: row[(n + by) % len(row)] for row in KEYBOARDS[layout] for n in range(len(row))}
-    return text.translate(str.maketrans(table))
+    rows = KEYBOARDS[layout]
+    moved = [row[by % len(row) :] + row[: by % len(row)] for row in rows]
+    return text.translate(str.maketrans("".join(rows), "".join(moved)))
 
 
 def pig_latin(text: str, ending: str = "ay", after_vowel: str = "") -> str:
