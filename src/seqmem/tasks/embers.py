@@ -107,7 +107,8 @@ class Embers(Task):
             names = [self.variants[0] if group < 2 else draws.choice(self.variants[1:]) for group in groups.tolist()]
             likely = [group % 2 == 0 for group in groups.tolist()]
         else:
-            chosen = torch.multinomial(self.shares, batch_size, replacement=True, generator=generator)
+            uniform = torch.rand(batch_size, generator=generator, dtype=torch.float64)
+            chosen = torch.searchsorted(self.shares.cumsum(0)[:-1].contiguous(), uniform, right=True)
             groups = 2 * (chosen > 0).long()
             names, likely = [self.variants[n] for n in chosen.tolist()], [True] * batch_size
         prose = [split == "train" and draws.uniform() < self.text for _ in names]
