@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -107,13 +107,15 @@ def _of_variant(
     for given in drawn:
         answer = variant.solve(given)
         lengths[len(answer if by == "output" else given)].append((given, answer, judge(given), judge(answer)))
-    side = 3 if by == "output" else 2
+    counts = _allotted({length: len(found) for length, found in lengths.items()}, per_level)
+    if sum(counts.values()) < per_level:
+        raise InputError(
+            f"kind '{kind.name}', variant {name!r}: {len(drawn)} candidates have {sum(counts.values())} items of each "
+            f"level at equal lengths, expected per_level={per_level}; raise pool={pool}"
+        )
     taken: dict[Level, list[Item]] = {level: [] for level in LEVELS}
-    share = {length: len(found) / len(drawn) for length, found in lengths.items()}
-    for length in sorted(lengths, key=lambda one: -share[one]):  # the commonest lengths first
-        found = sorted(lengths[length], key=lambda candidate: -candidate[side])
-        most = per_level - len(taken["high"])
-        count = min(most, max(1, round(per_level * share[length])), len(found) // 3)
+    for length, count in counts.items():
+        found = sorted(lengths[length], key=lambda one: one[3] if by == "output" else one[2], reverse=True)
         middle = (len(found) - count) // 2
         chosen = {"high": found[:count], "medium": found[middle : middle + count], "low": found[len(found) - count :]}
         for level in LEVELS:
@@ -121,9 +123,17 @@ def _of_variant(
                 Item(kind.name, name, variant.asked, *candidate, level, name == kind.common)
                 for candidate in chosen[level]
             ]
-    if len(taken["high"]) < per_level:
-        raise InputError(
-            f"kind '{kind.name}', variant {name!r}: {len(drawn)} candidates have {len(taken['high'])} items of each "
-            f"level at equal lengths, expected per_level={per_level}; raise pool={pool}"
-        )
     return [item for level in LEVELS for item in taken[level]]
+
+
+def _allotted(sizes: Mapping[int, int], wanted: int) -> dict[int, int]:
+    """How many items of each length a level gets: in proportion to the candidates, at most a third of them, together as
+    many as are wanted or there is room for."""
+    counts = {length: min(size // 3, wanted * size // sum(sizes.values())) for length, size in sizes.items()}
+    while (missing := wanted - sum(counts.values())) > 0:
+        room = [length for length, size in sizes.items() if counts[length] < size // 3]
+        if not room:
+            break
+        for length in sorted(room, key=lambda one: -sizes[one])[:missing]:
+            counts[length] += 1
+    return counts
