@@ -56,6 +56,8 @@ GOLDEN = {  # of 12 examples at the training length, seed 0; published results a
     "hops": "b4c4177d5a88520b",
     "scan": "94423122a895c209",
     "passages": "1153f13fb899def8",
+    "embers": "4b3397b56adc7a2e",
+    "tree_or_line": "4b248ba9af10d8e6",
 }
 
 

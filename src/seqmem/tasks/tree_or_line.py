@@ -217,7 +217,7 @@ def _kept(task: TreeOrLine) -> Batch:
             assert batch.groups is not None
             return Batch(batch.inputs[chosen], batch.targets[chosen], batch.groups[chosen])
         more = task._fresh(len(both), generator)
-        if len(both) > 64 * (task.items + 64):
+        if len(both) > 16 * (task.items + 64):
             raise InputError(
                 f"task 'tree_or_line': items={task.items} different examples are more than these options have"
             )
