@@ -40,4 +40,4 @@ def pig_latin(text: str, ending: str = "ay", after_vowel: str = "") -> str:
     def turned(word: re.Match[str]) -> str:
         return word[2] + (word[1] or after_vowel) + ending
 
-    return re.sub(r"\b(y?(?:qu|[b-df-hj-np-tv-xz])*)([a-z]*)\b", turned, text) if text else text
+    return re.sub(r"\b(?=[a-z])(y?(?:qu|[b-df-hj-np-tv-xz])*)([a-z]*)", turned, text)
