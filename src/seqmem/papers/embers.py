@@ -99,7 +99,7 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
 
     found = {one.name: one for one in effects(answered, frequency)}
     output, given, common = (found[name] for name in ("log p(output)", "log p(input)", "task frequency"))
-    figures = {level: _right(answered, level=level) for level in LEVELS}
+    figures: dict[str, float] = {level: _right(answered, level=level) for level in LEVELS}
     figures |= {f"rot_{by}": _right(answered, variant=by) for by in SHIFTS}
     figures |= {f"rot_{by}_high": _right(answered, variant=by, level="high") for by in SHIFTS}
     for level in ("high", "low"):
