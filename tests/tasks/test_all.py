@@ -57,6 +57,8 @@ GOLDEN = {  # of 12 examples at the training length, seed 0; published results a
     "scan": "94423122a895c209",
     "passages": "1153f13fb899def8",
     "bit_stream": "984be655b5796ad6",
+    "embers": "4b3397b56adc7a2e",
+    "tree_or_line": "4b248ba9af10d8e6",
 }
 
 

@@ -69,6 +69,7 @@ MODULES: dict[str, str] = {
     "chomsky-hierarchy": "seqmem.papers.chomsky_hierarchy",
     "emergent-capacity": "seqmem.papers.emergent_capacity",
     "emergent-timescales": "seqmem.papers.emergent_timescales",
+    "embers": "seqmem.papers.embers",
     "mbml-piecewise": "seqmem.papers.mbml_piecewise",
     "path-star": "seqmem.papers.path_star",
     "random-access-context": "seqmem.papers.random_access_context",
@@ -76,6 +77,7 @@ MODULES: dict[str, str] = {
     "retrieval-problem-depth": "seqmem.papers.retrieval_problem_depth",
     "scan": "seqmem.papers.scan",
     "template-tasks": "seqmem.papers.template_tasks",
+    "tree-or-line": "seqmem.papers.tree_or_line",
     # theory
     "assoc-memory-scaling": "seqmem.papers.assoc_memory_scaling",
     "lag-system": "seqmem.papers.lag_system",

@@ -105,6 +105,10 @@ TASKS: dict[str, TaskEntry] = _rows(
      "Emergent mechanisms for long timescales depend on training curriculum (2024), arXiv 2309.12927"),
     ("concept_strings", "ConceptStrings", "strings that name a value of every concept, in any order; new combinations",
      "Capacity, Bandwidth, and Compositionality in Emergent Language Learning (2019), arXiv 1910.11424"),
+    ("embers", "Embers", "text, and string tasks with a common and rare rules: ciphers, Pig Latin, sorting and more",
+     "Embers of Autoregression (2023), arXiv 2309.13638"),
+    ("tree_or_line", "TreeOrLine", "questions from sentences: which auxiliary moves, by the tree or by the line?",
+     "Sometimes I am a Tree (2024), arXiv 2412.04619"),
 )  # fmt: skip
 
 
