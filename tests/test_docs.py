@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ("cognition.md", "continual.md", "decoding.md", "eval.md", "fact-world.md", "interp.md", "pretrained.md")
+PAGES = (
+    "cognition.md", "continual.md", "decoding.md", "eval.md", "fact-world.md", "interp.md", "knowledge-conflicts.md",
+    "pretrained.md",
+)  # fmt: skip
 EXAMPLES = {
     f"{page}, {n}": code
     for page in PAGES

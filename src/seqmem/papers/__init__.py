@@ -67,6 +67,7 @@ MODULES: dict[str, str] = {
     "rnn-critical-review": "seqmem.papers.rnn_critical_review",
     # tasks
     "chomsky-hierarchy": "seqmem.papers.chomsky_hierarchy",
+    "knowledge-conflicts": "seqmem.papers.knowledge_conflicts",
     "mbml-piecewise": "seqmem.papers.mbml_piecewise",
     "path-star": "seqmem.papers.path_star",
     "random-access-context": "seqmem.papers.random_access_context",

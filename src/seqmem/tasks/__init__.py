@@ -101,6 +101,8 @@ TASKS: dict[str, TaskEntry] = _rows(
      "Generalization without systematicity (2018), arXiv 1711.00350"),
     ("hops", "Hops", "links of chains in any order, then: which symbol is so many links on?",
      "Mechanism and Emergence of Stacked Attention Heads (2024), arXiv 2411.12118"),
+    ("knowledge_conflicts", "KnowledgeConflicts", "questions behind passages that contradict what was learned",
+     "Entity-Based Knowledge Conflicts in Question Answering (2021), arXiv 2109.05052"),
 )  # fmt: skip
 
 
