@@ -9,8 +9,8 @@ import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = (
-    "cognition.md", "continual.md", "decoding.md", "eval.md", "fact-world.md", "interp.md", "knowledge-conflicts.md",
-    "pretrained.md",
+    "cloze.md", "cognition.md", "continual.md", "decoding.md", "eval.md", "fact-world.md", "interp.md",
+    "knowledge-conflicts.md", "pretrained.md", "temporal-grounding.md",
 )  # fmt: skip
 EXAMPLES = {
     f"{page}, {n}": code

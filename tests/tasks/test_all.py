@@ -56,6 +56,8 @@ GOLDEN = {  # of 12 examples at the training length, seed 0; published results a
     "hops": "b4c4177d5a88520b",
     "scan": "94423122a895c209",
     "passages": "1153f13fb899def8",
+    "temporal_order": "a30850316ee3240d",
+    "cloze_stories": "962558f10cc9d306",
     "knowledge_conflicts": "03d998ed7abb5688",
 }
 

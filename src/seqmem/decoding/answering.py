@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from seqmem.errors import InputError
@@ -31,7 +30,7 @@ def generated(
     reader, device = Reader(tokenizer), next(model.parameters()).device
     rows = [reader.ids(prompt) for prompt in prompts]
     said = [""] * len(rows)
-    for group in _alike(rows):
+    for group in _alike([(len(row),) for row in rows]):
         ids = torch.tensor([rows[n] for n in group], device=device)
         with evaluating(model):
             new = model.generate(
@@ -61,13 +60,19 @@ def log_likelihoods(
     reader, device = Reader(tokenizer), next(model.parameters()).device
     pairs = [reader.read(prompt, choice) for prompt in prompts for choice in choices]
     found = torch.empty(len(pairs))
-    for group in _alike([[*ids, asked] for ids, asked in pairs], last=True):
-        ids = torch.tensor([pairs[n][0] for n in group], device=device)
-        asked = pairs[group[0]][1]
+    contexts: dict[tuple[int, ...], list[int]] = {}  # what is read -> the pairs that it is read for
+    for n, (tokens, count) in enumerate(pairs):
+        contexts.setdefault((count, *tokens[:-1]), []).append(n)
+    rows = list(contexts)
+    for group in _alike([(len(row), row[0]) for row in rows]):
+        ids = torch.tensor([rows[n][1:] for n in group], device=device)
+        asked = rows[group[0]][0]
         with evaluating(model):
-            logits = last_logits(model, ids[:, :-1], asked, use_cache=False).float()  # (group, asked, vocabulary)
-        loss = F.cross_entropy(logits.mT, ids[:, -asked:], reduction="none")  # (group, asked)
-        found[group] = -(loss.mean(1) if mean else loss.sum(1)).cpu()
+            log_p = last_logits(model, ids, asked, use_cache=False).float().log_softmax(-1).cpu()
+        for row, n in zip(log_p, group, strict=True):  # row: (asked, vocabulary)
+            for pair in contexts[rows[n]]:
+                each = row.gather(1, torch.tensor(pairs[pair][0][-asked:])[:, None])
+                found[pair] = each.mean() if mean else each.sum()
     return found.unflatten(0, (-1, len(choices)))
 
 
@@ -102,12 +107,12 @@ def reader_of(
     return read
 
 
-def _alike(rows: Sequence[Sequence[int]], last: bool = False) -> list[list[int]]:
-    """Numbers of rows of one length (and one last number), at most so many together."""
-    groups: dict[tuple[int, int], list[int]] = {}
-    for n, row in enumerate(rows):
-        groups.setdefault((len(row), row[-1] if last else 0), []).append(n)
-    return [numbers[at : at + AT_ONCE] for numbers in groups.values() for at in range(0, len(numbers), AT_ONCE)]
+def _alike(keys: Sequence[tuple[int, ...]]) -> list[list[int]]:
+    """The places of equal keys, at most so many together."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for n, key in enumerate(keys):
+        groups.setdefault(key, []).append(n)
+    return [places[at : at + AT_ONCE] for places in groups.values() for at in range(0, len(places), AT_ONCE)]
 
 
 def _end_of(model: Any, otherwise: int) -> int:

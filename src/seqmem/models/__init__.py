@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from seqmem.models.memory_network_lm import MemoryNetworkLM
     from seqmem.models.perspectives import perspective_parameters, with_perspectives
     from seqmem.models.unitary_lm import UnitaryLM
+    from seqmem.models.window_memory import WindowMemoryNetwork
 
 __all__ = [
     "AlignedSeq2Seq",
@@ -39,6 +40,7 @@ __all__ = [
     "SequenceLM",
     "StateCache",
     "UnitaryLM",
+    "WindowMemoryNetwork",
     "build",
     "griffin_config",
     "hawk_config",
@@ -62,6 +64,7 @@ _HOME = {
     "SequenceLM": "language_model",
     "StateCache": "cache",
     "UnitaryLM": "unitary_lm",
+    "WindowMemoryNetwork": "window_memory",
     "build": "language_model",
     "griffin_config": "griffin",
     "hawk_config": "griffin",

@@ -66,6 +66,7 @@ MODULES: dict[str, str] = {
     "attention-survey": "seqmem.papers.attention_survey",
     "rnn-critical-review": "seqmem.papers.rnn_critical_review",
     # tasks
+    "cbt-window-memory": "seqmem.papers.cbt_window_memory",
     "chomsky-hierarchy": "seqmem.papers.chomsky_hierarchy",
     "knowledge-conflicts": "seqmem.papers.knowledge_conflicts",
     "mbml-piecewise": "seqmem.papers.mbml_piecewise",
@@ -75,6 +76,7 @@ MODULES: dict[str, str] = {
     "retrieval-problem-depth": "seqmem.papers.retrieval_problem_depth",
     "scan": "seqmem.papers.scan",
     "template-tasks": "seqmem.papers.template_tasks",
+    "temporal-grounding": "seqmem.papers.temporal_grounding",
     # theory
     "assoc-memory-scaling": "seqmem.papers.assoc_memory_scaling",
     "lag-system": "seqmem.papers.lag_system",

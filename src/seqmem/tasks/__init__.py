@@ -101,6 +101,10 @@ TASKS: dict[str, TaskEntry] = _rows(
      "Generalization without systematicity (2018), arXiv 1711.00350"),
     ("hops", "Hops", "links of chains in any order, then: which symbol is so many links on?",
      "Mechanism and Emergence of Stacked Attention Heads (2024), arXiv 2411.12118"),
+    ("temporal_order", "TemporalOrder", "which of two events came first, in stories told in their order or not",
+     "Are Large Language Models Temporally Grounded? (2023), arXiv 2311.08398, its kind of question"),
+    ("cloze_stories", "ClozeStories", "a gap in a story: a name that only the story tells, or a local word",
+     "The Goldilocks Principle (2016), arXiv 1511.02301, its form of question"),
     ("knowledge_conflicts", "KnowledgeConflicts", "questions behind passages that contradict what was learned",
      "Entity-Based Knowledge Conflicts in Question Answering (2021), arXiv 2109.05052"),
 )  # fmt: skip
