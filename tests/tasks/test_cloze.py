@@ -11,7 +11,7 @@ import torch
 
 from seqmem.errors import InputError
 from seqmem.tasks.base import IGNORE
-from seqmem.tasks.cloze import BLANK, CLASSES, cloze_questions, memories_of, sentences_of, word_classes
+from seqmem.tasks.cloze import BLANK, CLASSES, CachedNgrams, cloze_questions, memories_of, sentences_of, word_classes
 from seqmem.tasks.cloze_stories import GAPS, SENTENCE, WORDS, ClozeStories
 
 
@@ -152,3 +152,26 @@ def test_bad_options_say_so() -> None:
         ClozeStories(length=70)
     with pytest.raises(InputError, match="unknown kinds 'name'"):
         ClozeStories(kinds=("name",))
+
+
+def test_kneser_ney_by_hand() -> None:
+    """Of a b (twice), a c, d b: p(b | a) = (2 - D)/3 + D 2/3 p(b), and p(b) = (2 - D)/3 + D 2/3 of uniform."""
+    model = CachedNgrams([("a", "b"), ("a", "b"), ("a", "c"), ("d", "b")], order=2, discount=0.5)
+    uniform = 1 / (model.vocabulary + 1)
+    below = (2 - 0.5) / 3 + 0.5 * 2 / 3 * uniform
+    assert model.probability("b", ["a"]) == pytest.approx((2 - 0.5) / 3 + 0.5 * 2 / 3 * below)
+    assert model.probability("b", ["x"]) == pytest.approx(below)
+    assert model.probability("x", ["a"]) == pytest.approx(0.5 * 2 / 3 * 0.5 * 2 / 3 * uniform)
+
+
+def test_ngrams_sum_to_one_and_find_the_word_of_the_place() -> None:
+    lines = [("the", "cat", "sat", "on", "mats"), ("the", "dog", "ran", "to", "mats"), ("a", "dog", "sat", "on", "it")]
+    model = CachedNgrams(lines, order=3, share=0.2)
+    words = [gram[0] for gram in model.counts[-1]]
+    for before in (["the", "cat"], ["sat", "on"], ["new", "words"], []):
+        unseen = model.probability("never", before)
+        assert sum(model.probability(word, before) for word in words) + unseen == pytest.approx(1)
+    assert model.choose(("the", "dog", "X", "to"), 2, ["sat", "ran"]) == 1
+    assert model.choose(("the", "X", "Y"), 1, ["new", "old"], context=["old", "old", "new"]) == 1
+    with pytest.raises(InputError, match="order is 0"):
+        CachedNgrams(lines, 0)

@@ -40,13 +40,13 @@ PAPER = Paper(
         "seqmem.tasks.temporal.order_correlation",
         "seqmem.decoding.chosen",
     ),
-    setup="Stories of five events, each sentence said to follow the one before it, to come before it, or to be at the "
-    "same time; four questions about each, whether one event was before (after) another. Language models of two "
+    setup="Stories of two to five events, each sentence said to follow the one before it, to come before it, or to be "
+    "at the same time; four questions about each, whether one event was before (after) another. Language models of two "
     "attention layers and width 96 learn from 4,000 stories told in the order of events, or in that order for 60 % of "
-    "the pairs. Tested on new stories, in order and shuffled, with each question and its contradictory twin apart: a "
-    "pair counts if both are right; it is incoherent if exactly one is. Twins: the same training with each question's "
-    "twin added. A pretrained model is asked such stories in plain text, by likelihood and by generation, is asked "
-    "which of several events came before another or took longer, and puts events in order.",
+    "the pairs. Tested on new stories of five events, in order and shuffled, with each question and its contradictory "
+    "twin apart: a pair counts if both are right; it is incoherent if exactly one is. Twins: the same training with "
+    "each question's twin added. A pretrained model is asked such stories in plain text, by likelihood and by "
+    "generation, is asked which of several events came before another or took longer, and puts events in order.",
     baseline="whoever takes the order of sentences for that of events",
     control="questions about events that the story does not name, which nothing decides: half of the single answers "
     "must be right",
@@ -92,7 +92,8 @@ PAPER = Paper(
     seeds={"smoke": 1, "laptop": 3, "full": 5},
 )
 
-BATCH, RATE, EVENTS, LENGTH = 64, 3e-3, 5, 64
+BATCH, RATE, EVENTS, LENGTH, QUESTIONS = 64, 3e-3, 5, 64, 36
+TAUGHT = (2, 3, 4, 5)  # events of stories to learn from
 
 
 def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, report: Report) -> dict[str, Any]:
@@ -101,8 +102,13 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
         return _pretrained(settings, seed, model, report)
     agreement, twins = ARMS[part]
     task, generator = TemporalOrder(), torch.Generator().manual_seed(seed)
-    told, questions = task.told(settings["stories"], task.train_length, agreement, generator)
-    lm = _taught(_rows(told, questions), _rows(told, questions.twins) if twins else None, settings, seed, report)
+    corpus = [
+        task.told(settings["stories"] // len(TAUGHT), 5 * events + QUESTIONS, agreement, generator) for events in TAUGHT
+    ]
+    rows = _joined([_rows(told, questions) for told, questions in corpus])
+    other = _joined([_rows(told, questions.twins) for told, questions in corpus]) if twins else None
+    lm = _taught(rows, other, settings, seed, report)
+    times = [story for told, _ in corpus for story in told.start.tolist()]
     figures: dict[str, float] = {}
     for name, share in SLICES.items():
         test, asked = task.told(
@@ -115,12 +121,16 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
             heuristic = _sentence_order(asked)
     if part == "ordered":
         figures["heuristic_shuffled"] = heuristic.accuracy
-        figures["probe_ordered"] = order_correlation(told.start.tolist())
+        figures["probe_ordered"] = order_correlation(times)
     if part == "mixed":
-        figures["probe_mixed"] = order_correlation(told.start.tolist())
+        figures["probe_mixed"] = order_correlation(times)
         strange = test._replace(person=test.person.roll(1, 0), action=test.action.roll(1, 0))
         figures["absent"] = _pairs(lm, strange, asked, names=test).single
     return {"figures": figures}
+
+
+def _joined(batches: list[Batch]) -> Batch:
+    return Batch(*(torch.cat([getattr(batch, name) for batch in batches]) for name in ("inputs", "targets")))
 
 
 def _rows(told: Told, questions: Questions, names: Told | None = None) -> Batch:
@@ -130,7 +140,7 @@ def _rows(told: Told, questions: Questions, names: Told | None = None) -> Batch:
     if names is None:
         return batch
     other = rows_of(names, questions, length, torch.zeros(len(told.person)).long())
-    asking = length - 9 * questions.about.shape[1]
+    asking = length - QUESTIONS
     return batch._replace(inputs=torch.cat([batch.inputs[:, :asking], other.inputs[:, asking:]], 1))
 
 

@@ -7,11 +7,13 @@ docs/cloze.md shows it.
 from seqmem.tasks.cloze.builder import BLANK, Cloze, cloze_questions
 from seqmem.tasks.cloze.classes import CLASSES, word_classes
 from seqmem.tasks.cloze.memories import Memories, memories_of
+from seqmem.tasks.cloze.ngram import CachedNgrams
 from seqmem.tasks.cloze.text import sentences_of
 
 __all__ = [
     "BLANK",
     "CLASSES",
+    "CachedNgrams",
     "Cloze",
     "Memories",
     "cloze_questions",

@@ -126,9 +126,18 @@ def _dispersion(count: int, agreement: float) -> float:
 
 
 def _names(rows: int, events: int, generator: torch.Generator) -> Tensor:
-    """(rows, events): who does what, as one number; no two alike in a row."""
-    total = len(PEOPLE) * len(ACTIONS)
-    return torch.rand(rows, total, generator=generator, dtype=torch.float64).topk(events, dim=1).indices
+    """(rows, events): who does what, as one number; no two alike in a row. Up to sixteen events, each is an action of
+    its own, up to eight, of a person of their own."""
+
+    def ranked(count: int) -> Tensor:
+        return torch.rand(rows, count, generator=generator, dtype=torch.float64).argsort(1)
+
+    if events > len(ACTIONS):
+        return ranked(len(PEOPLE) * len(ACTIONS))[:, :events]
+    action = ranked(len(ACTIONS))[:, :events]
+    if events <= len(PEOPLE):
+        return action * len(PEOPLE) + ranked(len(PEOPLE))[:, :events]
+    return action * len(PEOPLE) + torch.randint(len(PEOPLE), (rows, events), generator=generator)
 
 
 def _closure(said: Tensor) -> Tensor:
