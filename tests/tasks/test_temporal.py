@@ -117,6 +117,7 @@ def test_pairs_agree_as_often_as_asked(generator: torch.Generator, agreement: fl
 def test_yes_and_no_are_as_frequent_whatever_is_read(generator: torch.Generator) -> None:
     task = TemporalOrder(agreement=1.0)
     told, questions = task.told(800, 64, 1.0, generator)
+    assert float(task.told(800, 64, 1.0, generator, 0.25)[1].after.double().mean()) == pytest.approx(0.25, abs=0.04)
     for half in (questions.after, ~questions.after, questions.about < questions.other):
         assert float((questions.answer[half] == WORDS.index("yes")).double().mean()) == pytest.approx(0.5, abs=0.05)
     assert (

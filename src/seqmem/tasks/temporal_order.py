@@ -57,6 +57,9 @@ class TemporalOrder(Task):
         questions: at the end of each story; that the answers are not among the inputs makes them independent.
         agreement: the share of all pairs of events that training stories tell in the order of events: 1, in that
             order; 0.5, shuffled. Tests have both, as slices.
+        after: the share of training questions that ask "was it after ...", the others ask "before"; in tests both are
+            as frequent. At 0.5 neither the order nor the word says anything alone, and small models do not leave the
+            plateau within minutes.
         test_lengths: lengths to test at, by default 1, 2 and 4 times ``length``; the stories grow.
     """
 
@@ -66,12 +69,14 @@ class TemporalOrder(Task):
     length: int = 64
     questions: int = 4
     agreement: float = 0.6
+    after: float = 0.25
     test_lengths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         length = _check.integer("temporal_order", "length", self.length, at_least=1)
         _check.integer("temporal_order", "questions", self.questions, at_least=1)
-        object.__setattr__(self, "agreement", _check.share("temporal_order", "agreement", self.agreement))
+        for option in ("agreement", "after"):
+            object.__setattr__(self, option, _check.share("temporal_order", option, getattr(self, option)))
         object.__setattr__(self, "test_lengths", _check.lengths_to_test("temporal_order", self.test_lengths, length))
         for one in self.test_lengths:
             self._events(one)
@@ -108,8 +113,10 @@ class TemporalOrder(Task):
         """Yes and no are as frequent."""
         return 0.5
 
-    def told(self, count: int, length: int, agreement: float, generator: torch.Generator) -> tuple[Told, Questions]:
-        """``count`` stories as long as fit, and questions about each."""
+    def told(
+        self, count: int, length: int, agreement: float, generator: torch.Generator, after: float = 0.5
+    ) -> tuple[Told, Questions]:
+        """``count`` stories as long as fit, and questions about each, a share ``after`` of them with that word."""
         told = tell_timelines(count, self._events(length), agreement, generator)
         events = told.person.shape[1]
         weight = told.before.flatten(1).to(torch.float64)
@@ -117,18 +124,19 @@ class TemporalOrder(Task):
         draws = torch.rand(count, self.questions, generator=generator, dtype=torch.float64) * bounds[:, -1:]
         pair = torch.searchsorted(bounds, draws, right=True)
         first, second = pair // events, pair % events
-        swap, after = (
-            torch.rand(count, self.questions, generator=generator, dtype=torch.float64) < 0.5 for _ in range(2)
+        swap, later = (
+            torch.rand(count, self.questions, generator=generator, dtype=torch.float64) < share
+            for share in (0.5, after)
         )
-        answer = torch.where(swap == after, NUMBER["yes"], NUMBER["no"])
-        return told, Questions(torch.where(swap, second, first), torch.where(swap, first, second), after, answer)
+        answer = torch.where(swap == later, NUMBER["yes"], NUMBER["no"])
+        return told, Questions(torch.where(swap, second, first), torch.where(swap, first, second), later, answer)
 
     def sample(self, batch_size: int, length: int, generator: torch.Generator, *, split: Split = "train") -> Batch:
         """``batch_size`` rows of ``length`` steps. In tests the slice goes round from row to row, from a random start;
         training rows count as "ordered"."""
         _check.request("temporal_order", batch_size, length, generator, split)
         if split == "train":
-            told, questions = self.told(batch_size, length, self.agreement, generator)
+            told, questions = self.told(batch_size, length, self.agreement, generator, self.after)
             return rows_of(told, questions, length, torch.zeros(batch_size).long())
         groups = (torch.arange(batch_size) + torch.randint(len(SLICES), (), generator=generator)) % len(SLICES)
         each = [rows_of(*self.told(batch_size, length, share, generator), length, groups) for share in SLICES.values()]
