@@ -18,6 +18,9 @@ PAGES = (
     "pretrained.md",
     "string-tasks.md",
 )
+    "cloze.md", "cognition.md", "continual.md", "decoding.md", "eval.md", "fact-world.md", "interp.md",
+    "knowledge-conflicts.md", "pretrained.md", "temporal-grounding.md",
+)  # fmt: skip
 EXAMPLES = {
     f"{page}, {n}": code
     for page in PAGES

@@ -4,6 +4,7 @@ Processors have the call of transformers' own, ``processor(input_ids, scores) ->
 ``model.generate(..., logits_processor=LogitsProcessorList([...]))``.
 """
 
+from seqmem.decoding.answering import chosen, generated, log_likelihoods, reader_of
 from seqmem.decoding.fallback import LABELS, classify_items, first_of_each, follows_shift_order
 from seqmem.decoding.locally_typical import LocallyTypical
 from seqmem.decoding.repetition import (
@@ -30,6 +31,7 @@ __all__ = [
     "Loop",
     "MonotoneTermination",
     "NonMonotonicTermination",
+    "chosen",
     "classify_items",
     "distinct",
     "diversity",
@@ -37,10 +39,13 @@ __all__ = [
     "find_loop",
     "first_of_each",
     "follows_shift_order",
+    "generated",
     "information",
+    "log_likelihoods",
     "monotone_log_probs",
     "non_monotonic_log_probs",
     "non_termination",
+    "reader_of",
     "repeated_ngrams",
     "repeated_within",
 ]

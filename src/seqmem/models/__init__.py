@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from seqmem.models.perspectives import perspective_parameters, with_perspectives
     from seqmem.models.speaker_listener import SpeakerListener, binary_sample
     from seqmem.models.unitary_lm import UnitaryLM
+    from seqmem.models.window_memory import WindowMemoryNetwork
 
 __all__ = [
     "AlignedSeq2Seq",
@@ -42,6 +43,7 @@ __all__ = [
     "StateCache",
     "UnitaryLM",
     "binary_sample",
+    "WindowMemoryNetwork",
     "build",
     "griffin_config",
     "hawk_config",
@@ -67,6 +69,7 @@ _HOME = {
     "SpeakerListener": "speaker_listener",
     "binary_sample": "speaker_listener",
     "UnitaryLM": "unitary_lm",
+    "WindowMemoryNetwork": "window_memory",
     "build": "language_model",
     "griffin_config": "griffin",
     "hawk_config": "griffin",

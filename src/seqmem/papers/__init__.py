@@ -66,10 +66,12 @@ MODULES: dict[str, str] = {
     "attention-survey": "seqmem.papers.attention_survey",
     "rnn-critical-review": "seqmem.papers.rnn_critical_review",
     # tasks
+    "cbt-window-memory": "seqmem.papers.cbt_window_memory",
     "chomsky-hierarchy": "seqmem.papers.chomsky_hierarchy",
     "emergent-capacity": "seqmem.papers.emergent_capacity",
     "emergent-timescales": "seqmem.papers.emergent_timescales",
     "embers": "seqmem.papers.embers",
+    "knowledge-conflicts": "seqmem.papers.knowledge_conflicts",
     "mbml-piecewise": "seqmem.papers.mbml_piecewise",
     "path-star": "seqmem.papers.path_star",
     "random-access-context": "seqmem.papers.random_access_context",
@@ -78,6 +80,7 @@ MODULES: dict[str, str] = {
     "scan": "seqmem.papers.scan",
     "template-tasks": "seqmem.papers.template_tasks",
     "tree-or-line": "seqmem.papers.tree_or_line",
+    "temporal-grounding": "seqmem.papers.temporal_grounding",
     # theory
     "assoc-memory-scaling": "seqmem.papers.assoc_memory_scaling",
     "lag-system": "seqmem.papers.lag_system",

@@ -109,6 +109,12 @@ TASKS: dict[str, TaskEntry] = _rows(
      "Embers of Autoregression (2023), arXiv 2309.13638"),
     ("tree_or_line", "TreeOrLine", "questions from sentences: which auxiliary moves, by the tree or by the line?",
      "Sometimes I am a Tree (2024), arXiv 2412.04619"),
+    ("temporal_order", "TemporalOrder", "which of two events came first, in stories told in their order or not",
+     "Are Large Language Models Temporally Grounded? (2023), arXiv 2311.08398, its kind of question"),
+    ("cloze_stories", "ClozeStories", "a gap in a story: a name that only the story tells, or a local word",
+     "The Goldilocks Principle (2016), arXiv 1511.02301, its form of question"),
+    ("knowledge_conflicts", "KnowledgeConflicts", "questions behind passages that contradict what was learned",
+     "Entity-Based Knowledge Conflicts in Question Answering (2021), arXiv 2109.05052"),
 )  # fmt: skip
 
 

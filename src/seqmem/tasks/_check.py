@@ -48,6 +48,13 @@ def positive(task: str, option: str, value: Any, *, at_most: float) -> float:
     return float(value)
 
 
+def share(task: str, option: str, value: Any) -> float:
+    """``value`` if it is a number (a bool is not) from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise InputError(f"task '{task}': {option}={value!r}, expected a number from 0 to 1")
+    return float(value)
+
+
 def boolean(task: str, option: str, value: Any) -> bool:
     """``value`` if it is True or False."""
     if not isinstance(value, bool):

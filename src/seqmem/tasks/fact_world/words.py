@@ -47,6 +47,10 @@ class Words(_Words):
                 raise InputError(f"'{word}' is no word of this world; it has {len(self)}, see its words")
         return [self.token_of[word] for word in words]
 
+    def __call__(self, text: str, add_special_tokens: bool = False) -> dict[str, list[int]]:
+        """As a tokenizer: ``{"input_ids": tokens}``."""
+        return {"input_ids": self.encode(text)}
+
     def decode(self, tokens: Iterable[int]) -> str:
         """Plain text; blanks are left out."""
         return to_text([self.words[token] for token in tokens if token])

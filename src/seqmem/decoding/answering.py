@@ -1,0 +1,122 @@
+"""Short answers of any causal language model: what it would say, or which of some choices it finds likeliest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqmem.errors import InputError
+from seqmem.interp.attention import evaluating, last_logits
+from seqmem.tasks.tokenizers import Reader
+
+AT_ONCE = 64
+PROMPT = "{passage}\nQuestion: {question}\nAnswer:"
+CLOSED = "Question: {question}\nAnswer:"
+
+
+@torch.no_grad()
+def generated(
+    model: Any, tokenizer: Any, prompts: Sequence[str], *, max_new_tokens: int = 12, stop: Sequence[str] = ("\n",)
+) -> list[str]:
+    """What greedy decoding says behind each prompt, up to one of ``stop`` or an end token, without spaces around it.
+
+    model: of transformers, or a :class:`~seqmem.models.SequenceLM`. tokenizer: called with ``add_special_tokens``, with
+    ``decode``. Prompts of one length are read together, so that nothing is padded.
+    """
+    reader, device = Reader(tokenizer), next(model.parameters()).device
+    rows = [reader.ids(prompt) for prompt in prompts]
+    said = [""] * len(rows)
+    for group in _alike([(len(row),) for row in rows]):
+        ids = torch.tensor([rows[n] for n in group], device=device)
+        with evaluating(model):
+            new = model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                pad_token_id=_end_of(model, 0),
+            )[:, ids.shape[1] :]
+        for n, row in zip(group, new.tolist(), strict=True):
+            end = _end_of(model, -1)
+            row = row[: row.index(end)] if end in row else row
+            said[n] = re.split("|".join(map(re.escape, stop)) or "$", tokenizer.decode(row).lstrip())[0].strip()
+    return said
+
+
+@torch.no_grad()
+def log_likelihoods(
+    model: Any, tokenizer: Any, prompts: Sequence[str], choices: Sequence[str], *, mean: bool = False
+) -> Tensor:
+    """log p(choice | prompt), (prompts, choices) float32: the sum over the choice's tokens, or their ``mean``.
+
+    A choice continues the prompt as it is: give ``" yes"`` where a space belongs between them.
+    """
+    if not choices:
+        raise InputError("choices is empty, expected the answers that are compared")
+    reader, device = Reader(tokenizer), next(model.parameters()).device
+    pairs = [reader.read(prompt, choice) for prompt in prompts for choice in choices]
+    found = torch.empty(len(pairs))
+    contexts: dict[tuple[int, ...], list[int]] = {}  # what is read -> the pairs that it is read for
+    for n, (tokens, count) in enumerate(pairs):
+        contexts.setdefault((count, *tokens[:-1]), []).append(n)
+    rows = list(contexts)
+    for group in _alike([(len(row), row[0]) for row in rows]):
+        ids = torch.tensor([rows[n][1:] for n in group], device=device)
+        asked = rows[group[0]][0]
+        with evaluating(model):
+            log_p = last_logits(model, ids, asked, use_cache=False).float().log_softmax(-1).cpu()
+        for row, n in zip(log_p, group, strict=True):  # row: (asked, vocabulary)
+            for pair in contexts[rows[n]]:
+                each = row.gather(1, torch.tensor(pairs[pair][0][-asked:])[:, None])
+                found[pair] = each.mean() if mean else each.sum()
+    return found.unflatten(0, (-1, len(choices)))
+
+
+def chosen(
+    model: Any, tokenizer: Any, prompts: Sequence[str], choices: Sequence[str], *, mean: bool = False
+) -> list[str]:
+    """The likeliest choice behind each prompt, without spaces around it."""
+    best = log_likelihoods(model, tokenizer, prompts, choices, mean=mean).argmax(1).tolist()
+    return [choices[n].strip() for n in best]
+
+
+def reader_of(
+    model: Any,
+    tokenizer: Any,
+    *,
+    prompt: str = PROMPT,
+    closed: str = CLOSED,
+    max_new_tokens: int = 12,
+    stop: Sequence[str] = ("\n",),
+) -> Callable[[Sequence[tuple[str, str]]], list[str]]:
+    """A reader of (question, passage) pairs: greedy answers to ``prompt``, or to ``closed`` where there is no passage.
+
+    prompt: with the slots {passage} and {question}; closed: with {question}.
+    """
+
+    def read(asked: Sequence[tuple[str, str]]) -> list[str]:
+        prompts = [
+            (prompt if passage else closed).format(passage=passage, question=question) for question, passage in asked
+        ]
+        return generated(model, tokenizer, prompts, max_new_tokens=max_new_tokens, stop=stop)
+
+    return read
+
+
+def _alike(keys: Sequence[tuple[int, ...]]) -> list[list[int]]:
+    """The places of equal keys, at most so many together."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for n, key in enumerate(keys):
+        groups.setdefault(key, []).append(n)
+    return [places[at : at + AT_ONCE] for places in groups.values() for at in range(0, len(places), AT_ONCE)]
+
+
+def _end_of(model: Any, otherwise: int) -> int:
+    """The model's end token; a list's first."""
+    end = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    end = end[0] if isinstance(end, list) else end
+    return otherwise if end is None else int(end)
