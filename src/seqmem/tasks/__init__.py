@@ -101,6 +101,8 @@ TASKS: dict[str, TaskEntry] = _rows(
      "Generalization without systematicity (2018), arXiv 1711.00350"),
     ("hops", "Hops", "links of chains in any order, then: which symbol is so many links on?",
      "Mechanism and Emergence of Stacked Attention Heads (2024), arXiv 2411.12118"),
+    ("othello", "Othello", "games of random legal moves of Othello: name a legal next move",
+     "Emergent World Representations (2022), arXiv 2210.13382"),
 )  # fmt: skip
 
 
