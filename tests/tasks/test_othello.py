@@ -160,7 +160,7 @@ def test_every_legal_move_is_right_and_no_other(generator: torch.Generator) -> N
 
 
 def test_an_experiment_counts_legal_moves(generator: torch.Generator) -> None:
-    """``score`` asks the task what is right: a model that names the last legal move has 1, one that names square 0 its share."""
+    """``score`` asks the task what is right: who names the last legal move has 1, who names one square its share."""
     from seqmem.training.evaluate import score
 
     task = Othello(size=4)
@@ -211,9 +211,9 @@ def test_illegal_moves_are_refused() -> None:
         task.boards(torch.tensor([[99]]))
     with pytest.raises(InputError, match="token 3 at position 0"):
         task.boards(torch.tensor([[3]]))
-    with pytest.raises(InputError, match="expected \\(batch, time\\) int64"):
+    with pytest.raises(InputError, match=r"expected \(batch, time\) int64"):
         task.boards(torch.zeros(3))
-    with pytest.raises(InputError, match="expected \\(..., 36\\)"):
+    with pytest.raises(InputError, match=r"expected \(\.\.\., 36\)"):
         task.legal_after(torch.zeros(2, 9, dtype=torch.int64))
     with pytest.raises(InputError, match="size=5, expected one of 4, 6, 8"):
         start(1, 5)

@@ -10,6 +10,7 @@ from seqmem.interp.heads import ablate_heads
 from seqmem.interp.hooks import Trace, intervene, record
 from seqmem.interp.importance import HeadImportance, head_importance, single_ablations, without_least
 from seqmem.interp.linear_recall import linear_recall
+from seqmem.interp.probes import Probe, activations_at, fit_probe, latent_saliency, move, probe_error, steer
 from seqmem.interp.removal import remove_heads
 from seqmem.interp.retrieval import Needle, RetrievalScore, needle_accuracy, retrieval_scores
 from seqmem.interp.scores import PROBES, HeadScore, score_heads
@@ -24,19 +25,25 @@ __all__ = [
     "HeadScore",
     "Needle",
     "Piece",
+    "Probe",
     "RetrievalScore",
     "Site",
     "StateGrowth",
     "Trace",
     "ablate_heads",
+    "activations_at",
     "attention_of",
     "attribute",
+    "fit_probe",
     "head_importance",
     "intervene",
+    "latent_saliency",
     "linear_recall",
     "loss_by_position",
+    "move",
     "needle_accuracy",
     "patch_state",
+    "probe_error",
     "read_in_pieces",
     "record",
     "remove_heads",
@@ -47,6 +54,7 @@ __all__ = [
     "sites",
     "state_at",
     "state_growth",
+    "steer",
     "wave_share",
     "wave_spectrum",
     "wave_speed",

@@ -57,7 +57,7 @@ def fit_probe(
     classes: int | None = None,
     steps: int = 500,
     batch: int = 512,
-    rate: float = 3e-3,
+    rate: float = 1e-2,
     decay: float = 0.01,
     generator: torch.Generator,
 ) -> Probe:
@@ -106,8 +106,8 @@ def probe_error(probe: Probe, activations: Tensor, labels: Tensor) -> float:
 def move(
     x: Tensor, probe: Callable[[Tensor], Tensor], wanted: Tensor, *, steps: int = 100, rate: float = 0.01
 ) -> Tensor:
-    """``x``, (batch, width), moved until ``probe`` reads ``wanted``, (batch, targets), from it: ``steps`` of Adam on the
-    cross-entropy summed over targets, at ``rate`` times each row's root mean square. Labels that are IGNORE are free.
+    """``x``, (batch, width), moved so that ``probe`` reads ``wanted``, (batch, targets), from it: ``steps`` of Adam on
+    the cross-entropy summed over targets, at ``rate`` times each row's root mean square. IGNORE leaves a target free.
     """
     size = x.detach().square().mean(-1, keepdim=True).sqrt()
     with torch.enable_grad():
@@ -132,8 +132,8 @@ def steer(
     rate: float = 0.01,
 ) -> Iterator[None]:
     """``with steer(model, {"layers.2.resid.out": probe}, wanted): model(tokens)``: at each site the activation at
-    ``position`` is moved (:func:`move`) until the site's probe reads ``wanted``, (batch, targets), from it, and the model
-    goes on with that.
+    ``position`` is moved (:func:`move`) so that the site's probe reads ``wanted``, (batch, targets), and the model goes
+    on with that.
 
     Where several sites are named they are changed one after the other, each as the changes before left it. Sites: those
     of (batch, time, width).

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from seqmem.models.memory_network import MemoryNetwork
     from seqmem.models.memory_network_lm import MemoryNetworkLM
     from seqmem.models.perspectives import perspective_parameters, with_perspectives
+    from seqmem.models.sketch_vit import SketchViT, answer, scratchpad_loss
     from seqmem.models.unitary_lm import UnitaryLM
 
 __all__ = [
@@ -37,14 +38,17 @@ __all__ = [
     "MemoryNetworkLM",
     "SequenceConfig",
     "SequenceLM",
+    "SketchViT",
     "StateCache",
     "UnitaryLM",
+    "answer",
     "build",
     "griffin_config",
     "hawk_config",
     "load",
     "parameter_count",
     "perspective_parameters",
+    "scratchpad_loss",
     "with_perspectives",
 ]
 
@@ -60,14 +64,17 @@ _HOME = {
     "MemoryNetworkLM": "memory_network_lm",
     "SequenceConfig": "config",
     "SequenceLM": "language_model",
+    "SketchViT": "sketch_vit",
     "StateCache": "cache",
     "UnitaryLM": "unitary_lm",
+    "answer": "sketch_vit",
     "build": "language_model",
     "griffin_config": "griffin",
     "hawk_config": "griffin",
     "load": "checkpoint",
     "parameter_count": "language_model",
     "perspective_parameters": "perspectives",
+    "scratchpad_loss": "sketch_vit",
     "with_perspectives": "perspectives",
 }
 

@@ -68,12 +68,14 @@ MODULES: dict[str, str] = {
     # tasks
     "chomsky-hierarchy": "seqmem.papers.chomsky_hierarchy",
     "mbml-piecewise": "seqmem.papers.mbml_piecewise",
+    "othello-gpt": "seqmem.papers.othello_gpt",
     "path-star": "seqmem.papers.path_star",
     "random-access-context": "seqmem.papers.random_access_context",
     "random-memory-access": "seqmem.papers.random_memory_access",
     "retrieval-problem-depth": "seqmem.papers.retrieval_problem_depth",
     "scan": "seqmem.papers.scan",
     "template-tasks": "seqmem.papers.template_tasks",
+    "visual-scratchpad": "seqmem.papers.visual_scratchpad",
     # theory
     "assoc-memory-scaling": "seqmem.papers.assoc_memory_scaling",
     "lag-system": "seqmem.papers.lag_system",

@@ -17,7 +17,7 @@ from torch import Tensor
 from seqmem.errors import InputError
 from seqmem.tasks import _check
 from seqmem.tasks.base import IGNORE, Batch, Changes, Split, Task
-from seqmem.tasks.othello_rules import BITS, SIZES, Bits, Positions, play, squares, start, turn
+from seqmem.tasks.othello_rules import BITS, SIZES, Bits, Positions, choose, legal, play, squares, start, turn
 
 NEW_GAME, FIRST_SQUARE = 0, 1
 EMPTY, MINE, YOURS = 0, 1, 2
@@ -129,8 +129,8 @@ class Othello(Task):
         )
 
     def legal_after(self, tiles: Tensor) -> Tensor:
-        """(..., vocabulary) bool: the tokens that may come next on boards (..., size * size) of EMPTY, MINE and YOURS,
-        reachable in a game or not."""
+        """(..., vocabulary) bool: where the player to move may play on boards (..., size * size) of EMPTY, MINE and
+        YOURS, reachable in a game or not; NEW_GAME where nowhere (nobody passes)."""
         if tiles.shape[-1:] != (self.size**2,) or tiles.min() < EMPTY or tiles.max() > YOURS:
             raise InputError(
                 f"task 'othello': tiles of shape {tuple(tiles.shape)} from {int(tiles.min())} to {int(tiles.max())}, "
@@ -139,20 +139,20 @@ class Othello(Task):
         flat = tiles.reshape(-1, self.size**2).cpu().numpy()
         places = np.ones((), BITS) << np.arange(self.size**2, dtype=BITS)
         mine, yours = ((places * (flat == side)).sum(1, dtype=BITS) for side in (MINE, YOURS))
-        moves = turn(Positions(mine, yours, np.ones(len(flat), bool)), self.size)[1]
+        moves = legal(Positions(mine, yours, np.ones(len(flat), bool)), self.size)
         return torch.from_numpy(self._may(moves)).reshape(*tiles.shape[:-1], self.vocab_size)
 
     def right(self, batch: Batch, said: Tensor) -> Tensor:
         """Legal moves, and the beginning of the next game after the end of one."""
-        legal = self.boards(batch.inputs).legal.to(said.device)
-        return legal.gather(2, said.clamp(min=0)[..., None])[..., 0] & (said != IGNORE)
+        may = self.boards(batch.inputs).legal.to(said.device)
+        return may.gather(2, said.clamp(min=0)[..., None])[..., 0] & (said != IGNORE)
 
     def _after(self, positions: Positions, tokens: NDArray[np.int64]) -> tuple[Positions, Bits]:
         """The positions after one more token each, and the legal moves there; whoever must pass has passed."""
         begins = tokens == NEW_GAME
         played = play(positions, _squares(self.size)[tokens], self.size)
         new = start(len(tokens), self.size)
-        return turn(Positions(*(np.where(begins, a, b) for a, b in zip(new, played, strict=True))), self.size)
+        return turn(choose(begins, new, played), self.size)
 
     def _may(self, moves: Bits) -> NDArray[np.bool_]:
         """Boards of legal squares (...,) as tokens, (..., vocabulary)."""
@@ -181,9 +181,9 @@ class Othello(Task):
     def example(self, generator: torch.Generator) -> str:
         """A game, and the moves that are legal after it."""
         batch = self.sample(1, self.length // 2, generator)
-        legal = self.boards(batch.inputs).legal[0, -1].nonzero()[:, 0].tolist()
+        may = self.boards(batch.inputs).legal[0, -1].nonzero()[:, 0].tolist()
         said = " ".join(map(self.name_of, batch.inputs[0].tolist()))
-        return f"{said}  -> {' or '.join(map(self.name_of, legal))}"
+        return f"{said}  -> {' or '.join(map(self.name_of, may))}"
 
 
 @lru_cache

@@ -7,7 +7,7 @@ the discs of the player to move and the other's. numpy works on all positions an
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,22 @@ class Positions(NamedTuple):
     mine: Bits
     yours: Bits
     black: NDArray[np.bool_]
+
+
+def choose(where: NDArray[np.bool_], a: Positions, b: Positions) -> Positions:
+    """The positions of ``a`` where it is so, else those of ``b``."""
+    return Positions(
+        np.where(where, a.mine, b.mine), np.where(where, a.yours, b.yours), np.where(where, a.black, b.black)
+    )
+
+
+def _rows(positions: Positions, rows: NDArray[Any]) -> Positions:
+    return Positions(positions.mine[rows], positions.yours[rows], positions.black[rows])
+
+
+def _other(positions: Positions) -> Positions:
+    """The other player to move on the same board."""
+    return Positions(positions.yours, positions.mine, ~positions.black)
 
 
 class _Steps(NamedTuple):
@@ -98,12 +114,12 @@ def turn(positions: Positions, size: int = 8) -> tuple[Positions, Bits]:
     moves = legal(positions, size)
     stuck = moves == 0
     if stuck.any():
-        other = Positions(positions.yours, positions.mine, ~positions.black)
-        others = legal(Positions(*(x[stuck] for x in other)), size)
+        other = _other(positions)
+        others = legal(_rows(other, stuck), size)
         passes = stuck.copy()
         passes[stuck] = others != 0
         moves[stuck] = others
-        positions = Positions(*(np.where(passes, b, a) for a, b in zip(positions, other, strict=True)))
+        positions = choose(passes, other, positions)
     return positions, moves
 
 
@@ -120,9 +136,14 @@ def perft(depth: int, size: int = 8) -> int:
     positions = start(1, size)
     for _ in range(depth):
         moves = legal(positions, size)
-        other = Positions(positions.yours, positions.mine, ~positions.black)
+        other = _other(positions)
         passes = (moves == 0) & (legal(other, size) != 0)
         row, square = squares(moves, size).nonzero()
-        played = play(Positions(*(x[row] for x in positions)), square, size)
-        positions = Positions(*(np.concatenate([a, b[passes]]) for a, b in zip(played, other, strict=True)))
+        played = play(_rows(positions, row), square, size)
+        passing = _rows(other, passes)
+        positions = Positions(
+            np.concatenate([played.mine, passing.mine]),
+            np.concatenate([played.yours, passing.yours]),
+            np.concatenate([played.black, passing.black]),
+        )
     return len(positions.mine)

@@ -29,8 +29,8 @@ def score(
     """The task's metric on about ``tokens`` tokens of ``split`` at this length: ``{"all": ..., slice: ...}``, slices
     that occur only.
 
-    Accuracy is the share of asked positions answered rightly, as ``task.right`` says; bits per byte is the mean cross-entropy in bits over
-    asked positions. ``tick`` is called before each batch.
+    Accuracy is the share of asked positions answered rightly, as ``task.right`` says; bits per byte is the mean
+    cross-entropy in bits over asked positions. ``tick`` is called before each batch.
     """
     examples = max(1, tokens // length)
     at_once = max(1, min(examples, TOKENS_AT_ONCE // length))
