@@ -18,7 +18,7 @@ LAYERS, WIDTH, HIDDEN = 4, 96, 128
 READ = 2  # the third layer, from which the figures of the probes are
 STEERED = (1, 2, 3)
 #: of the gradient on the activation (seqmem.interp.move)
-STEPS, RATE = 60, 0.05
+STEPS, RATE = 10, 0.03
 
 PAPER = Paper(
     slug="othello-gpt",
@@ -28,16 +28,16 @@ PAPER = Paper(
         "seqmem.interp.steer",
         "seqmem.interp.latent_saliency",
     ),
-    setup="A model of 4 layers of attention (width 96, learned positions) is trained to say the next move of fresh "
+    setup="A model of 4 layers of attention (width 96) is trained to say the next move of 60,000 fresh "
     "random games on the 6x6 board. Probes read every square from the residual stream after the third layer: empty, "
     "black or white, or empty, mine or yours for the player to move; linear, and with 128 hidden units. Then the "
     "activations at the last position are moved, after layers 2, 3 and 4 in turn, along the gradient of the probe with "
-    "hidden units until it reads the same board with one disc turned over, and the model goes on; its most likely "
+    "hidden units, ten steps towards the same board with one disc turned over, and the model goes on; its most likely "
     "moves, as many as are legal on that board, are compared with these. 200 boards, the disc chosen among those whose "
     "turning changes what is legal. The latent saliency of a disc is by how much the chosen move's logit falls when "
     "the disc is turned so.",
     baseline="the same model before its first step; the commonest state of each square; the predictions without an "
-    "intervention",
+    "intervention, and with one that writes the board as it is",
     control="probes that are fitted to the boards of other games at the same move: what is moved along their gradient "
     "must not make the predictions fit",
     figures=(
@@ -50,13 +50,15 @@ PAPER = Paper(
         Figure("commonest", "squares misread as what is commonest there, mine or yours", ""),
         Figure("plain", "wrong moves, too many and missing, on the changed board, without intervention", "moves"),
         Figure("steered", "the same, after the intervention", "moves"),
+        Figure("steered_same", "the same, after being moved to the board as it is", "moves"),
         Figure("steered_other", "the same, along the probes of other games (control)", "moves"),
         Figure("salient", "saliency of the discs without which the move is illegal", "logits"),
         Figure("not_salient", "saliency of all others", "logits"),
     ),
     rule=Rule(
         holds="mean(legal) >= 0.9 and mean(untrained) <= 0.2 and mean(hidden_mine / hidden_untrained) <= 0.6 and "
-        "mean(linear_colour - linear_mine) >= 0.05 and mean(1 - steered / plain) >= 0.25",
+        "mean(linear_colour - linear_mine) >= 0.05 and mean(1 - steered / plain) >= 0.25 and "
+        "low(steered_same - steered) > 0",
         in_part="mean(legal) >= 0.9 and mean(untrained) <= 0.2 and mean(hidden_mine / hidden_untrained) <= 0.6",
         control="mean(1 - steered_other / plain) <= 0.1",
     ),
@@ -69,7 +71,7 @@ PAPER = Paper(
     "--tasks othello --mixers attention,lstm",
     settings={
         "smoke": {"size": 4, "steps": 3, "batch": 8, "games": 40, "test": 10, "fit": 5, "boards": 4},
-        "laptop": {"size": 6, "steps": 2400, "batch": 24, "games": 1500, "test": 300, "fit": 800, "boards": 200},
+        "laptop": {"size": 6, "steps": 3000, "batch": 20, "games": 1200, "test": 300, "fit": 600, "boards": 200},
         "full": {"size": 8, "steps": 60_000, "batch": 64, "games": 5000, "test": 1000, "fit": 5000, "boards": 1000},
     },
     seeds={"smoke": 1, "laptop": 3, "full": 5},
@@ -92,7 +94,7 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
     test = task.sample(settings["test"], task.length, torch.Generator().manual_seed(10_000 + seed), split="test")
 
     layers: list[Any] = ["attention"] * LAYERS
-    options: dict[str, Any] = {"width": WIDTH, "short_conv": 0, "positions": task.length}
+    options: dict[str, Any] = {"width": WIDTH, "short_conv": 4}
     torch.manual_seed(seed)
     untrained = SequenceLM(SequenceConfig(task.vocab_size, layers=layers, **options)).eval()
     lm = learner(
@@ -101,7 +103,7 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
         layers,
         settings["steps"],
         seed,
-        rate=2e-3,
+        rate=2.5e-3,
         report=lambda step: report(0.8 * step / settings["steps"], "training"),
         **options,
     )
@@ -145,6 +147,7 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
     cases = _cases(task, settings["boards"], generator)
     figures["plain"] = _wrong(lm, task, cases, {})
     figures["steered"] = _wrong(lm, task, cases, probes)
+    figures["steered_same"] = _wrong(lm, task, cases, probes, turned=False)
     figures["steered_other"] = _wrong(lm, task, cases, others)
     figures["salient"], figures["not_salient"] = _saliency(lm, task, cases[len(cases) // 2], probes)
     return {"figures": figures}
@@ -170,12 +173,12 @@ def _cases(task: Othello, count: int, generator: torch.Generator) -> list[Cases]
 
 
 @torch.no_grad()
-def _wrong(lm: SequenceLM, task: Othello, cases: list[Cases], probes: dict[str, Probe]) -> float:
+def _wrong(lm: SequenceLM, task: Othello, cases: list[Cases], probes: dict[str, Probe], turned: bool = True) -> float:
     """Mean number of moves that are among the likeliest and illegal on the changed board, or legal and not among them,
-    where as many are taken as are legal."""
+    where as many are taken as are legal; moved to that board, or where not ``turned`` to the one that it was."""
     wrong = []
-    for tokens, _, changed in cases:
-        with steer(lm, probes, changed, steps=STEPS, rate=RATE):
+    for tokens, tiles, changed in cases:
+        with steer(lm, probes, changed if turned else tiles, steps=STEPS, rate=RATE):
             logits = lm(tokens).logits[:, -1]
         legal = task.legal_after(changed)
         rank = logits.argsort(1, descending=True).argsort(1)

@@ -47,8 +47,8 @@ def globality(
 
     images: (image, rows, columns) int64, colours from 0. labels: (image,) int64. patch: rows and columns of one, which
     divide those of the image. At each size ``subsets`` random sets of patches are tried, or all where these are no
-    more; half of the images train a probe (:func:`seqmem.interp.fit_probe`, with ``hidden``, ``steps`` and ``rate``), a quarter
-    chooses the set, and the bits, H(label) minus the probe's cross-entropy, are those of the last quarter. The
+    more. Half of the images train a probe (:func:`seqmem.interp.fit_probe`, with ``hidden``, ``steps`` and ``rate``), a
+    quarter chooses the set, and the bits, H(label) minus the probe's cross-entropy, are those of the last quarter. The
     histogram counts the ``kinds`` commonest patches, and all others together.
     """
     rows, columns = images.shape[1:]
