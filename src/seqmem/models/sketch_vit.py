@@ -47,7 +47,8 @@ class SketchViT(nn.Module):
     what does not change need not be learned.
 
     shape: rows and columns; patch: of a patch, which divides them. frames: so many may be read at once. heads divides
-    width. Weights begin as ``nn.TransformerEncoderLayer``'s (pre-norm, gelu).
+    width. The layers are ``nn.TransformerEncoderLayer`` (pre-norm, gelu); what is drawn and where begin at the same
+    scale, so that the first layer can tell both.
     """
 
     def __init__(
@@ -73,8 +74,8 @@ class SketchViT(nn.Module):
         patches = (shape[0] // patch[0]) * (shape[1] // patch[1])
         places = patch[0] * patch[1] * colours
         self.embed = nn.Linear(places, width)
-        self.position = nn.Parameter(torch.randn(patches + 1, width) * width**-0.5)
-        self.number = nn.Parameter(torch.randn(frames, width) * width**-0.5)
+        self.position = nn.Parameter(0.5 * torch.randn(patches + 1, width))
+        self.number = nn.Parameter(0.5 * torch.randn(frames, width))
         layer = nn.TransformerEncoderLayer(
             width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
         )
@@ -84,6 +85,8 @@ class SketchViT(nn.Module):
         self.label = nn.Linear(width, classes)
         self.halt = nn.Linear(width, 1)
         with torch.no_grad():
+            nn.init.normal_(self.embed.weight, std=0.3)
+            self.embed.weight.view(width, -1, colours)[..., 0] = 0  # what is blank says nothing at first
             for weights in self.layers.parameters():  # the layers of TransformerEncoder begin as copies of one
                 if weights.ndim == 2:
                     nn.init.xavier_uniform_(weights)

@@ -13,11 +13,11 @@ from seqmem.papers.paper import Figure, Paper, Report, Rule
 from seqmem.tasks.sketches import Cycles, EdgeLists, Sketches
 from seqmem.theory import globality
 
-NODES, MORE = 8, 12
+MORE, SIZE = 12, 24
 #: frames that the network reads which draws all of them: as many as the larger graphs need
 FRAMES = 6
 #: what is known of the label: patches beside the histogram
-SIZES = (0, 4, 16)
+SIZES = (0, 2, 9)
 
 PAPER = Paper(
     slug="visual-scratchpad",
@@ -28,13 +28,13 @@ PAPER = Paper(
         "seqmem.models.answer",
         "seqmem.theory.globality",
     ),
-    setup="Images of 48 x 48 of 8 points on a circle, joined by lines into one cycle or two, one point marked. "
-    "Transformers over patches of 8 x 8 (3 layers of width 96) are trained on fresh images: on the label "
-    "alone; to draw 6 frames one after another, each from all before it, in which colour spreads from the mark by one "
-    "point, and then the label; and to draw the next frame from the last one alone, until a halt flag, with the label "
-    "read there. Whoever draws is judged after its own drawings, in the likeliest colours. Then with 12 points. The "
-    "same graphs as lists of edges go through the same networks (2 layers of width 64). Probes with hidden units read "
-    "the label from 0, 4 or 16 patches and the histogram of all (best of three sets).",
+    setup="Images of 24 x 24 of 8 points on a circle, joined by lines into one cycle or two, one point marked. "
+    "Transformers over patches of 8 x 8 (2 layers of width 96) are trained on fresh images: on the label alone; to "
+    "draw 6 frames one after another, each from all before it, in which colour spreads from the mark by one point and "
+    "the lines to it, and then the label; and to draw the next frame from the last one alone, until a halt flag, with "
+    "the label read there. Whoever draws is judged after its own drawings, in the likeliest colours. Then with 12 "
+    "points. The same graphs as lists of edges go through the same networks (width 64). Probes with hidden units read "
+    "the label from 0, 2 or all 9 patches and the histogram of all (best of three sets).",
     baseline="the network without drawings; the network that draws ahead",
     control="lists of edges, drawn step by step, with labels dealt out at random: nothing may then be known of them",
     figures=(
@@ -69,23 +69,23 @@ PAPER = Paper(
     settings={
         "smoke": {
             "steps": {"label": 2, "multi": 1, "inductive": 2},
-            "text": 2,
+            "text": {"label": 2, "multi": 1, "inductive": 2, "random": 2},
             "batch": 4,
             "test": 4,
             "images": 80,
             "fit": 3,
         },
         "laptop": {
-            "steps": {"label": 300, "multi": 150, "inductive": 700},
-            "text": 400,
+            "steps": {"label": 500, "multi": 600, "inductive": 5000},
+            "text": {"label": 250, "multi": 150, "inductive": 400, "random": 250},
             "batch": 32,
-            "test": 500,
-            "images": 3000,
+            "test": 400,
+            "images": 4000,
             "fit": 150,
         },
         "full": {
-            "steps": {"label": 20_000, "multi": 20_000, "inductive": 20_000},
-            "text": 10_000,
+            "steps": {"label": 50_000, "multi": 50_000, "inductive": 50_000},
+            "text": {"label": 10_000, "multi": 10_000, "inductive": 10_000, "random": 10_000},
             "batch": 64,
             "test": 5000,
             "images": 40_000,
@@ -119,10 +119,10 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
         return {"figures": figures}
     kinds: dict[str, Scratchpad] = {"label": "label", "multi": "multi", "inductive": "inductive"}
     kind = kinds[part]
-    network = _network(Cycles(), kind, settings["steps"][part], 96, 3, seed, settings["batch"], report=report)
-    figures = {part: _judge(network, Cycles(), kind, settings["test"], seed)[0]}
+    network = _network(Cycles(size=SIZE), kind, settings["steps"][part], 96, 2, seed, settings["batch"], report=report)
+    figures = {part: _judge(network, Cycles(size=SIZE), kind, settings["test"], seed)[0]}
     if kind != "label":
-        figures[f"{part}_12"], drawn = _judge(network, Cycles(nodes=MORE), kind, settings["test"], seed)
+        figures[f"{part}_12"], drawn = _judge(network, Cycles(nodes=MORE, size=SIZE), kind, settings["test"], seed)
         if kind == "inductive":
             figures["drawn"] = drawn
     return {"figures": figures}
@@ -156,7 +156,7 @@ def _network(
         sketch = task.sample(batch, generator)
         label = sketch.label[torch.randperm(batch, generator=generator)] if shuffled else sketch.label
         frames = sketch.frames(FRAMES)
-        return scratchpad_loss(network, frames, sketch.last, label, kind, generator, weight=5.0 if text else 20.0)
+        return scratchpad_loss(network, frames, sketch.last, label, kind, generator, weight=5.0 if text else 50.0)
 
     descend(network, loss_of, steps, 3e-3 if text else 2e-3, lambda step: report(step / steps, kind))
     return network.eval()
@@ -177,7 +177,7 @@ def _judge(network: SketchViT, task: Sketches, kind: Scratchpad, count: int, see
 
 def _known(settings: dict[str, Any], seed: int, report: Report) -> dict[str, float]:
     generator = torch.Generator().manual_seed(seed)
-    sketch = Cycles().sample(settings["images"], generator)
+    sketch = Cycles(size=SIZE).sample(settings["images"], generator)
     report(0.0, "probes of patches")
     options: dict[str, Any] = {"patch": (8, 8), "steps": settings["fit"], "generator": generator}
     found = globality(sketch.first, sketch.label, SIZES, **options)
