@@ -55,6 +55,7 @@ GOLDEN = {  # of 12 examples at the training length, seed 0; published results a
     "key_value_updates": "c3dc1fa24fa20c20",
     "hops": "b4c4177d5a88520b",
     "scan": "94423122a895c209",
+    "othello": "6a6aa25d19195e7b",
     "passages": "1153f13fb899def8",
     "bit_stream": "984be655b5796ad6",
     "embers": "4b3397b56adc7a2e",

@@ -17,6 +17,7 @@ from seqmem.interp.heads import ablate_heads
 from seqmem.interp.hooks import Trace, intervene, record
 from seqmem.interp.importance import HeadImportance, head_importance, single_ablations, without_least
 from seqmem.interp.linear_recall import linear_recall
+from seqmem.interp.probes import Probe, activations_at, fit_probe, latent_saliency, move, probe_error, steer
 from seqmem.interp.removal import remove_heads
 from seqmem.interp.retrieval import Needle, RetrievalScore, needle_accuracy, retrieval_scores
 from seqmem.interp.scores import PROBES, HeadScore, score_heads
@@ -40,25 +41,31 @@ __all__ = [
     "Needle",
     "Piece",
     "ResidualEntropy",
+    "Probe",
     "RetrievalScore",
     "Site",
     "StateGrowth",
     "Timescale",
     "Trace",
     "ablate_heads",
+    "activations_at",
     "attention_of",
     "attribute",
     "autocorrelation",
     "dimensionality",
     "fit_timescale",
+    "fit_probe",
     "head_importance",
     "intervene",
+    "latent_saliency",
     "linear_recall",
     "loss_by_position",
+    "move",
     "needle_accuracy",
     "network_timescales",
     "patch_state",
     "precision",
+    "probe_error",
     "read_in_pieces",
     "recall",
     "record",
@@ -72,6 +79,7 @@ __all__ = [
     "state_at",
     "state_growth",
     "topographic_similarity",
+    "steer",
     "wave_share",
     "wave_spectrum",
     "wave_speed",

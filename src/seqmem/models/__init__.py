@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from seqmem.models.memory_network_lm import MemoryNetworkLM
     from seqmem.models.perspectives import perspective_parameters, with_perspectives
     from seqmem.models.speaker_listener import SpeakerListener, binary_sample
+    from seqmem.models.sketch_vit import SketchViT, answer, scratchpad_loss
     from seqmem.models.unitary_lm import UnitaryLM
     from seqmem.models.window_memory import WindowMemoryNetwork
 
@@ -44,12 +45,17 @@ __all__ = [
     "UnitaryLM",
     "binary_sample",
     "WindowMemoryNetwork",
+    "SketchViT",
+    "StateCache",
+    "UnitaryLM",
+    "answer",
     "build",
     "griffin_config",
     "hawk_config",
     "load",
     "parameter_count",
     "perspective_parameters",
+    "scratchpad_loss",
     "with_perspectives",
 ]
 
@@ -65,17 +71,20 @@ _HOME = {
     "MemoryNetworkLM": "memory_network_lm",
     "SequenceConfig": "config",
     "SequenceLM": "language_model",
+    "SketchViT": "sketch_vit",
     "StateCache": "cache",
     "SpeakerListener": "speaker_listener",
     "binary_sample": "speaker_listener",
     "UnitaryLM": "unitary_lm",
     "WindowMemoryNetwork": "window_memory",
+    "answer": "sketch_vit",
     "build": "language_model",
     "griffin_config": "griffin",
     "hawk_config": "griffin",
     "load": "checkpoint",
     "parameter_count": "language_model",
     "perspective_parameters": "perspectives",
+    "scratchpad_loss": "sketch_vit",
     "with_perspectives": "perspectives",
 }
 

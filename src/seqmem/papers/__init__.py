@@ -73,6 +73,7 @@ MODULES: dict[str, str] = {
     "embers": "seqmem.papers.embers",
     "knowledge-conflicts": "seqmem.papers.knowledge_conflicts",
     "mbml-piecewise": "seqmem.papers.mbml_piecewise",
+    "othello-gpt": "seqmem.papers.othello_gpt",
     "path-star": "seqmem.papers.path_star",
     "random-access-context": "seqmem.papers.random_access_context",
     "random-memory-access": "seqmem.papers.random_memory_access",
@@ -81,6 +82,7 @@ MODULES: dict[str, str] = {
     "template-tasks": "seqmem.papers.template_tasks",
     "tree-or-line": "seqmem.papers.tree_or_line",
     "temporal-grounding": "seqmem.papers.temporal_grounding",
+    "visual-scratchpad": "seqmem.papers.visual_scratchpad",
     # theory
     "assoc-memory-scaling": "seqmem.papers.assoc_memory_scaling",
     "lag-system": "seqmem.papers.lag_system",

@@ -115,6 +115,8 @@ TASKS: dict[str, TaskEntry] = _rows(
      "The Goldilocks Principle (2016), arXiv 1511.02301, its form of question"),
     ("knowledge_conflicts", "KnowledgeConflicts", "questions behind passages that contradict what was learned",
      "Entity-Based Knowledge Conflicts in Question Answering (2021), arXiv 2109.05052"),
+    ("othello", "Othello", "games of random legal moves of Othello: name a legal next move",
+     "Emergent World Representations (2022), arXiv 2210.13382"),
 )  # fmt: skip
 
 

@@ -80,6 +80,11 @@ class Task:
         matters only where the data are finite; synthetic tasks draw fresh examples."""
         raise NotImplementedError
 
+    def right(self, batch: Batch, said: Tensor) -> Tensor:
+        """Whether each answer counts as right under ``metric = "accuracy"``: ``said`` and the result (batch, time);
+        where nothing is asked neither means anything. A task with more than one right answer says which they are."""
+        return said == batch.targets
+
     def example(self, generator: torch.Generator) -> str:
         """One short example as a person would read it, with what is asked and the answer."""
         raise NotImplementedError

@@ -1,6 +1,7 @@
 """Theorems and scaling laws as numerical experiments, and constructions by hand."""
 
 from seqmem.theory.associative_memory import AssocMemory, fit_exponent, train_memory, unseen_mass, zipf
+from seqmem.theory.globality import globality, globality_degree
 from seqmem.theory.gradient_horizon import decay_per_step, gradient_horizon
 from seqmem.theory.lag_compiler import compile_turing_machine
 from seqmem.theory.lag_executor import LearnedRules, learn_rules
@@ -20,6 +21,8 @@ __all__ = [
     "compile_turing_machine",
     "decay_per_step",
     "fit_exponent",
+    "globality",
+    "globality_degree",
     "gradient_horizon",
     "layer_horizon",
     "learn_rules",

@@ -29,8 +29,8 @@ def score(
     """The task's metric on about ``tokens`` tokens of ``split`` at this length: ``{"all": ..., slice: ...}``, slices
     that occur only.
 
-    Accuracy is the share of asked positions answered rightly; bits per byte is the mean cross-entropy in bits over
-    asked positions. ``tick`` is called before each batch.
+    Accuracy is the share of asked positions answered rightly, as ``task.right`` says; bits per byte is the mean
+    cross-entropy in bits over asked positions. ``tick`` is called before each batch.
     """
     examples = max(1, tokens // length)
     at_once = max(1, min(examples, TOKENS_AT_ONCE // length))
@@ -45,7 +45,9 @@ def score(
             batch = task.sample(min(at_once, examples - start), length, source, split=split)
             logits, targets = asked_logits(model, batch)
             if task.metric == "accuracy":
-                points = (logits.argmax(-1) == targets).double()  # (asked,)
+                asked, said = batch.targets != IGNORE, torch.full_like(batch.targets, IGNORE)
+                said[asked] = logits.argmax(-1)
+                points = task.right(batch, said)[asked].double()  # (asked,)
             else:
                 points = nn.functional.cross_entropy(logits.float(), targets, reduction="none").double() / math.log(2)
             _add(totals, "all", points)
