@@ -9,18 +9,18 @@ import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = (
+    "cloze.md",
     "cognition.md",
     "continual.md",
     "decoding.md",
     "eval.md",
     "fact-world.md",
     "interp.md",
+    "knowledge-conflicts.md",
     "pretrained.md",
     "string-tasks.md",
+    "temporal-grounding.md",
 )
-    "cloze.md", "cognition.md", "continual.md", "decoding.md", "eval.md", "fact-world.md", "interp.md",
-    "knowledge-conflicts.md", "pretrained.md", "temporal-grounding.md",
-)  # fmt: skip
 EXAMPLES = {
     f"{page}, {n}": code
     for page in PAGES

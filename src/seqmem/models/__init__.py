@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from seqmem.models.memory_network import MemoryNetwork
     from seqmem.models.memory_network_lm import MemoryNetworkLM
     from seqmem.models.perspectives import perspective_parameters, with_perspectives
-    from seqmem.models.speaker_listener import SpeakerListener, binary_sample
     from seqmem.models.sketch_vit import SketchViT, answer, scratchpad_loss
+    from seqmem.models.speaker_listener import SpeakerListener, binary_sample
     from seqmem.models.unitary_lm import UnitaryLM
     from seqmem.models.window_memory import WindowMemoryNetwork
 
@@ -40,15 +40,13 @@ __all__ = [
     "MemoryNetworkLM",
     "SequenceConfig",
     "SequenceLM",
+    "SketchViT",
     "SpeakerListener",
     "StateCache",
     "UnitaryLM",
-    "binary_sample",
     "WindowMemoryNetwork",
-    "SketchViT",
-    "StateCache",
-    "UnitaryLM",
     "answer",
+    "binary_sample",
     "build",
     "griffin_config",
     "hawk_config",
