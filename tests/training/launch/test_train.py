@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -312,6 +313,15 @@ def test_a_layer_of_ones_own(place: Path, monkeypatch: pytest.MonkeyPatch) -> No
     notes: list[str] = []
     train(settings, Tell(notes.append))
     assert notes == ["goes on from step 2 of 4"]
+
+
+def test_two_trainings_in_one_folder(place: Path, capsys: Any) -> None:
+    path = write_settings(place, "taken")
+    (place / "taken").mkdir()
+    with FileLock(place / "taken" / "lock"):
+        assert main(["train", str(path)]) == 2
+    assert "another process trains in" in capsys.readouterr().err
+    train(read_settings(path))
 
 
 def test_every_setting_is_explained() -> None:

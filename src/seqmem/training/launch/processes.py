@@ -74,10 +74,11 @@ def start(out: Path, tensorboard: bool) -> Accelerator:
 
 @contextlib.contextmanager
 def joined(out: Path, tensorboard: bool) -> Iterator[Accelerator]:
-    """:func:`start`, and afterwards nothing of accelerate is left in the process but the connection to the others."""
+    """:func:`start`, and afterwards the process is as before, but for its connection to the others."""
+    backend = os.environ.get("SEQMEM_BACKEND")
+    accelerator = start(out, tensorboard)
     from accelerate.state import AcceleratorState, GradientState
 
-    accelerator = start(out, tensorboard)
     try:
         yield accelerator
         for tracker in accelerator.trackers:
@@ -85,6 +86,9 @@ def joined(out: Path, tensorboard: bool) -> Iterator[Accelerator]:
     finally:
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()
+        os.environ.pop("SEQMEM_BACKEND", None)
+        if backend is not None:
+            os.environ["SEQMEM_BACKEND"] = backend
 
 
 def leave() -> None:

@@ -7,6 +7,7 @@ each process takes an equal part of the rows.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from filelock import FileLock, Timeout
 
 from seqmem.errors import InputError
 from seqmem.mixers.state import State
@@ -72,31 +74,36 @@ def train(settings: Settings, tell: Tell | None = None) -> Path:
     """
     out = Path(settings.out).expanduser()
     stream, validation = settings.stream(), settings.validation_stream()
-    with processes.joined(out, settings.tensorboard) as accelerator, torch.random.fork_rng(devices=[]):
-        return _Run(settings, out, accelerator, stream, validation, tell or Tell()).run()
+    with contextlib.ExitStack() as stack:
+        accelerator = stack.enter_context(processes.joined(out, settings.tensorboard))
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        return _Run(settings, out, accelerator, stream, validation, tell or Tell(), stack).run()
 
 
 class _Run:
     def __init__(
         self, settings: Settings, out: Path, accelerator: Accelerator, stream: Stream, validation: Stream | None,
-        tell: Tell,
+        tell: Tell, stack: contextlib.ExitStack,
     ) -> None:  # fmt: skip
         self.settings, self.out, self.accelerator, self.stream, self.tell = settings, out, accelerator, stream, tell
         self.order = self._order(stream)
         self.validation = None if validation is None else self._order(validation)
         self.pieces = pieces(settings, accelerator)
         self.said = json.loads(to_json({"settings": settings.model_dump(), "tokens": stream.tokens}))
+        if isinstance(settings.model, dict):
+            settings.config(stream)  # also finds classes of the user's own, before a checkpoint asks for them
+        model = None
         if (out / SETTINGS).exists():
             compare_settings(out / SETTINGS, self.said)
-        if isinstance(settings.model, dict):
-            settings.config(stream)  # what is wrong with it is said before anything is read or written
+        else:
+            model = new_model(settings, stream)
+            check_positions(settings, stream, model)
+        stack.callback(self._claim().release)
         found, notes = saving.latest(accelerator, out / CHECKPOINTS)
         for note in notes:
             self._note(note)
         self.counters = found.counters if found else Counters()
-        model = found.model if found else new_model(settings, stream)
-        check_positions(settings, stream, model)
-        self._claim()
+        model = found.model if found else model or new_model(settings, stream)
         self.memories: list[State] = [None] * len(self.pieces)
         if found and settings.carry_state:
             skeleton = model.run(torch.zeros(1, 2, dtype=torch.long))[1]
@@ -233,16 +240,22 @@ class _Run:
         settings = self.settings
         return Order(stream, settings.window, settings.batch_size, seed=settings.seed, carry=settings.carry_state)
 
-    def _claim(self) -> None:
-        """Make the folder, and write down what was asked for."""
+    def _claim(self) -> FileLock:
+        """Make the folder this training's own, and write down what was asked for. Nothing is written before."""
+        lock = FileLock(self.out / "lock")
         self.accelerator.wait_for_everyone()  # nobody looks after somebody has written
-        if self.accelerator.is_main_process and not (self.out / SETTINGS).exists():
+        if self.accelerator.is_main_process:
             try:
                 self.out.mkdir(parents=True, exist_ok=True)
+                lock.acquire(timeout=0)
+            except Timeout as error:
+                raise InputError(f"another process trains in '{self.out}'; wait for it, or end it") from error
             except OSError as error:
                 raise InputError(f"out is '{self.out}', which cannot be a folder: {error.strerror}") from error
-            write_json(self.out / SETTINGS, self.said)
+            if not (self.out / SETTINGS).exists():
+                write_json(self.out / SETTINGS, self.said)
         self.accelerator.wait_for_everyone()
+        return lock
 
     def _trim_curve(self) -> None:
         """The curve up to the checkpoint, when it was cut off later."""
