@@ -20,6 +20,7 @@ from seqmem.training.compare import StudyOutcome, run_study
 from seqmem.training.engines import make_engine
 from seqmem.training.files import to_json, write_text
 from seqmem.training.progress import StudyProgress
+from seqmem.training.search import sentences
 from seqmem.training.study import make_study
 
 
@@ -41,10 +42,20 @@ def compare(arguments: argparse.Namespace) -> int:
     page = write_report(outcome, summary, memory)
     if arguments.json:
         print(
-            to_json({"summary": summary, "results": str(outcome.out / "results.jsonl"), "report": str(page)}, indent=2)
+            to_json(
+                {
+                    "summary": summary,
+                    "search": outcome.searched,
+                    "results": str(outcome.out / "results.jsonl"),
+                    "report": str(page),
+                },
+                indent=2,
+            )
         )
     else:
         print_summary(summary, memory)
+        for sentence in sentences(outcome.searched):
+            console().print(f"- {sentence}", markup=False, soft_wrap=True)
         _print_end(outcome, page)
     if outcome.interrupted:
         return 130

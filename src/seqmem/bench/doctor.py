@@ -16,7 +16,7 @@ import torch
 
 from seqmem.bench import machine
 from seqmem.errors import InputError
-from seqmem.ops._dispatch import OPS, explain, jit_disabled, numba_missing
+from seqmem.ops._dispatch import OPS, explain, jit_disabled, numba_missing, on_cuda
 from seqmem.training.engine import cores
 from seqmem.training.result import versions
 from seqmem.training.store import open_store
@@ -95,7 +95,7 @@ def _kernels() -> Iterator[Finding]:
 
 
 def _path(words: str, chosen: str) -> str:
-    if chosen in ("reference", "numba"):
+    if chosen in ("reference", "numba", "fla"):
         return chosen
     return words.partition("would take ")[2] or words
 
@@ -105,10 +105,13 @@ def _devices() -> Iterator[Finding]:
     yield Finding(here, "CPU", "kernels (Numba) for float32 and float64; float16 and bfloat16 are computed in float32")
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
-            yield Finding(here, f"CUDA {index}", f"{torch.cuda.get_device_name(index)}: the PyTorch reference")
+            yield Finding(here, f"CUDA {index}", torch.cuda.get_device_name(index))
     else:
         built = "this torch is built without it" if torch.version.cuda is None else "no device is visible"
         yield Finding(here, "CUDA", f"none ({built})")
+    paths = on_cuda()
+    for path in dict.fromkeys(paths.values()):
+        yield Finding(here, f"on CUDA: {path}", ", ".join(name for name in OPS if paths[name] == path))
 
 
 def _places(store: str | os.PathLike[str] | None) -> Iterator[Finding]:

@@ -3,8 +3,9 @@
 ``backend="auto"`` takes the Numba kernel when every floating-point input is a CPU tensor of a dtype that the op has a
 kernel for (float32, float64; bfloat16 and float16 are computed in float32; complex in ``linear_scan``) and more than
 one time step is asked for; for a single step a kernel of its own where no gradient is asked (decoding); otherwise the
-PyTorch reference. ``backend="numba"`` and ``backend="reference"`` force one, and raise where it cannot run. The
-environment variable ``SEQMEM_BACKEND`` sets what "auto" means.
+PyTorch reference. On CUDA, more than one step in bfloat16 or float16 goes to the kernels of fla where it is installed
+and has the op (:mod:`seqmem.ops._fla`). ``backend="numba"``, ``"fla"`` and ``"reference"`` force one, and raise where
+it cannot run. The environment variable ``SEQMEM_BACKEND`` sets what "auto" means.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from seqmem.errors import InputError
+from seqmem.ops._fla import OPS_WITH_FLA, fla_missing
+from seqmem.ops._fla import obstacle as fla_obstacle
 
-Backend = Literal["auto", "reference", "numba"]
-Path = Literal["reference", "numba", "step"]
+Backend = Literal["auto", "reference", "numba", "fla"]
+Path = Literal["reference", "numba", "step", "fla"]
 
 PLAIN = (Tensor, torch.nn.Parameter)  # not a subclass, which may hold no memory of its own
 
@@ -100,15 +103,25 @@ def choose(op: str, backend: Backend, time: int, *tensors: Tensor | None) -> Pat
     """The path for this call. Raises InputError when a forced path cannot run."""
     if backend == "auto":
         backend = os.environ.get("SEQMEM_BACKEND", "auto")  # type: ignore[assignment]
-    if backend not in ("auto", "reference", "numba"):
+    if backend not in ("auto", "reference", "numba", "fla"):
         raise InputError(
-            f"{op}: backend (or SEQMEM_BACKEND) is {backend!r}, expected 'auto', 'reference' or 'numba'; pass one"
+            f"{op}: backend (or SEQMEM_BACKEND) is {backend!r}, expected 'auto', 'reference', 'numba' or 'fla'; "
+            "pass one"
         )
     if backend == "auto" and time <= 1:
         direct = op in STEPS and time == 1 and runs_directly(*tensors)
         _last_path[op] = DECODING if direct else ONE_STEP
         return "step" if direct else "reference"
     given = [x for x in tensors if x is not None and (x.is_floating_point() or x.is_complex())]
+    if backend == "fla" or (backend == "auto" and _may_take_fla(op, given)):
+        reason = fla_obstacle(op, given, forced=backend == "fla")
+        if backend == "fla" and reason:
+            raise InputError(f"{op}: backend='fla' cannot run: {reason}; use backend='auto' or 'reference'")
+        if reason is None:
+            _last_path[op] = "fla (CUDA tensors)"
+            return "fla"
+        _last_path[op] = f"reference ({reason})"
+        return "reference"
     kernels = KERNEL_DTYPES + COMPUTED_IN_FLOAT32 + (COMPLEX_DTYPES if op == "linear_scan" else ())
     obstacle = None
     elsewhere = [x.device.type for x in given if x.device.type != "cpu"]
@@ -130,6 +143,17 @@ def choose(op: str, backend: Backend, time: int, *tensors: Tensor | None) -> Pat
         path, why = "numba", "CPU tensors"
     _last_path[op] = f"{path} ({why})"
     return path
+
+
+def _may_take_fla(op: str, given: list[Tensor]) -> bool:
+    return op in OPS_WITH_FLA and bool(given) and all(x.device.type == "cuda" for x in given)
+
+
+def on_cuda() -> dict[str, str]:
+    """For each op: the path that a call of several steps in bfloat16 takes on CUDA, and why."""
+    missing = fla_missing()
+    words = {True: "fla" if missing is None else f"reference ({missing})", False: "reference (fla has no kernel of it)"}
+    return {name: words[name in OPS_WITH_FLA] for name in OPS}
 
 
 def explain() -> dict[str, str]:

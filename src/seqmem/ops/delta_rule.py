@@ -54,6 +54,10 @@ def delta_rule(
         from seqmem.ops._step import matrix_step
 
         return matrix_step(q, k, v, g, beta, s0, reset)
+    if path == "fla":
+        from seqmem.ops._fla import run
+
+        return run("delta_rule", q, k, v, s0, reset, beta=beta, g=g)
     dtype = compute_dtype(q, k, v, beta, g, s0)
     out_dtype = v.dtype
     s0 = empty_state(q, v, dtype) if s0 is None else s0.to(dtype)

@@ -71,6 +71,10 @@ def gated_linear_attention(
         from seqmem.ops._step import matrix_step
 
         return matrix_step(q, k, v, g, None, s0, reset)
+    if path == "fla":
+        from seqmem.ops._fla import run
+
+        return run("gated_linear_attention", q, k, v, s0, reset, g=g)
     dtype = compute_dtype(q, k, v, g, s0)
     out_dtype = v.dtype
     s0 = empty_state(q, v, dtype) if s0 is None else s0.to(dtype)

@@ -54,6 +54,10 @@ def generalized_delta_rule(
         check_gate(op, name, x, q, per_key=True)
     out_dtype, dtype = v.dtype, compute_dtype(q, k, v, a, b, g, s0)
     path = choose(op, backend, q.shape[1], q, k, v, a, b, g, s0)
+    if path == "fla":
+        from seqmem.ops._fla import run
+
+        return run(op, q, k, v, s0, reset, a=a, b=b, g=g)
     s0 = empty_state(q, v, dtype) if s0 is None else s0.to(dtype)
     q, k, v, a, b, g = (x.to(dtype) for x in (q, k, v, a, b, g))
     if path == "numba" and v.numel() > 0:

@@ -17,7 +17,9 @@ from seqmem.training.expand import expand
 from seqmem.training.experiment import Experiment
 from seqmem.training.files import to_json, write_json, write_text
 from seqmem.training.result import versions
+from seqmem.training.rung import RungRecord
 from seqmem.training.schema import CurvePoint, Result
+from seqmem.training.search import Halving, Searched, require_search
 from seqmem.training.store import Store, open_store, require_writable
 from seqmem.training.study import Study
 from seqmem.training.tuning import at_the_chosen_rate, choosing, expected
@@ -28,10 +30,12 @@ CURVES_SECONDS = 5.0  # least time between two writings of curves.json while the
 @dataclass(frozen=True)
 class StudyOutcome:
     """What came of a study. ``results`` are in the order of its experiments, ``reused`` of them from the store;
-    ``curves`` by experiment. ``interrupted``: stopped by Ctrl-C; run it again to go on."""
+    ``curves`` by experiment. ``searched``: what a search did, by mixer, width and task. ``interrupted``: stopped by
+    Ctrl-C; run it again to go on."""
 
     results: list[Result]
     curves: dict[str, list[CurvePoint]]
+    searched: list[Searched]
     total: int
     reused: int
     interrupted: bool
@@ -61,6 +65,8 @@ def run_study(
     folder = Path(out).expanduser().absolute()
     require_writable(folder, "out", "give another with --out")
     store = store if isinstance(store, Store) else open_store(store)
+    if study.search is not None:
+        require_search(store, study.origin("search"))
     write_json(folder / "study.json", _settings(study, experiments, workers))
 
     total = expected(experiments, study.tune_seeds)
@@ -95,7 +101,22 @@ def run_study(
             running.close()  # type: ignore[attr-defined]
 
     first = choosing(experiments, study.tune_seeds)
-    run(first)
+    halving = None if study.search is None else Halving(study.search, first)
+    while halving is not None and not interrupted and (stretches := halving.next_rungs()):
+        records: list[RungRecord] = []
+        trying = run_with(engine, stretches, store, workers, on_event)
+        try:
+            records.extend(trying)
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            trying.close()  # type: ignore[attr-defined]
+        if not interrupted:
+            halving.decide(records)
+    if not interrupted:
+        if halving is not None:
+            results |= halving.results()
+        run(first if halving is None else halving.going_on())
     if not interrupted and study.tune_seeds is not None:
         others = at_the_chosen_rate(experiments, study.tune_seeds, results)
         wanted = {e.hash for e in (*first, *others)}
@@ -109,6 +130,7 @@ def run_study(
     return StudyOutcome(
         results=[results[e.hash] for e in experiments if e.hash in results],
         curves=_write_curves(folder, store, experiments),
+        searched=[] if halving is None else _write_searched(folder, halving.told(results)),
         total=total,
         reused=reused,
         interrupted=interrupted,
@@ -126,6 +148,11 @@ def _write_curves(folder: Path, store: Store, experiments: Sequence[Experiment])
     curves = {e.hash: points for e in experiments if (points := store.curve(e))}
     write_text(folder / "curves.json", to_json(curves) + "\n")
     return curves
+
+
+def _write_searched(folder: Path, searched: list[Searched]) -> list[Searched]:
+    write_json(folder / "search.json", {"groups": searched})
+    return searched
 
 
 def _settings(study: Study, experiments: Sequence[Experiment], workers: int | None) -> dict[str, Any]:

@@ -104,11 +104,15 @@ class Experiment(BaseModel):
         from seqmem.training.loop import train
 
         def reached(now: Progress) -> None:
-            loss = "" if now.loss is None else f"  loss {now.loss:.3f}"
-            validation = "" if now.validation is None else f"  validation {now.validation:.3f}"
-            progress(Reached(now.step, now.steps, f"{now.step}/{now.steps}{loss}{validation}"))
+            progress(self.reached(now))
 
         return train(self, folder, progress=reached, checkpoint_seconds=checkpoint_seconds)
+
+    def reached(self, now: Progress) -> Reached:
+        """Where the training is, in a few words."""
+        loss = "" if now.loss is None else f"  loss {now.loss:.3f}"
+        validation = "" if now.validation is None else f"  validation {now.validation:.3f}"
+        return Reached(now.step, now.steps, f"{now.step}/{now.steps}{loss}{validation}")
 
     def failed(self, detail: str) -> Result:
         """The record of a training that raised, or whose process died."""

@@ -78,6 +78,35 @@ def train(
         return _Training(experiment, folder, progress or (lambda _: None), checkpoint_seconds).run()
 
 
+class Stretch(NamedTuple):
+    """A training up to a step: ``steps`` that were taken, the latest validation score (None: diverged), how it
+    ``ended`` ("running": it can go on)."""
+
+    steps: int
+    value: float | None
+    ended: str
+    status_detail: str
+    wall_seconds: float
+
+
+def train_until(
+    experiment: Experiment,
+    folder: Path,
+    until: int,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    checkpoint_seconds: float = 60.0,
+) -> Stretch:
+    """The same up to step ``until``, at which the validation data are looked at; nothing is tested. A later call, or
+    :func:`train`, goes on from there. What has gone further already is answered from the learning curve."""
+    earlier = [point for point in read_curve(folder) if point["validation"] is not None]
+    for point in earlier:
+        if point["step"] == until:
+            return Stretch(until, point["validation"], "running", "", 0.0)
+    with torch.random.fork_rng(devices=[]):
+        return _Training(experiment, folder, progress or (lambda _: None), checkpoint_seconds).run_until(until)
+
+
 def build_model(experiment: Experiment, vocab_size: int, readout: str = "each") -> SequenceLM | LastVectorDecoder:
     """The untrained model of an experiment; its first weights depend on nothing but the description. readout: the
     task's, "each" position or the "last" vector."""
@@ -148,11 +177,24 @@ class _Training:
             status_detail="; ".join(self.notes),
         )
 
-    def _train(self) -> None:
+    def run_until(self, until: int) -> Stretch:
+        counters, ended = self.counters, "diverged"
+        try:
+            self._train(until)
+            ended = counters.status
+        except Diverged as reason:
+            self.notes.append(str(reason))
+        except Interrupted:
+            self._save()
+            raise
+        value = None if ended == "diverged" else counters.validation
+        return Stretch(counters.step, value, ended, "; ".join(self.notes), self._wall_seconds())
+
+    def _train(self, until: int | None = None) -> None:
         counters = self.counters
         saved = time.perf_counter()
         self.model.train()
-        while counters.status == "running":
+        while counters.status == "running" and (until is None or counters.looked < until):
             if counters.looked == counters.step:  # else an evaluation was interrupted
                 self._step()
             self._look()

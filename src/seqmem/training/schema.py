@@ -18,7 +18,7 @@ class Metrics(TypedDict):
 
 class Result(TypedDict):
     """One experiment. ``status``: "done" (all steps), "solved" (stopped early), "diverged" (``status_detail`` names the
-    step), "failed"."""
+    step), "failed", "stopped" (by a search: its learning rate was behind)."""
 
     experiment: str  # hash of the description, the name of its folder in the store
     mixer: str

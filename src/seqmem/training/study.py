@@ -67,12 +67,28 @@ class Published(BaseModel):
     scaled: bool = False
 
 
+class Search(BaseModel):
+    """Successive halving over a study's learning rates. ``reduction``: of so many rates one goes on past a rung, and
+    the next rung is so many times further. ``first``: the share of all steps at which the first rung lies."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    reduction: Annotated[int, Field(ge=2, le=100)] = 2
+    first: Annotated[float, BeforeValidator(_as_number), Field(gt=0, lt=1)] = 0.25
+
+
+def _as_search(value: Any) -> Any:
+    """``search: halving`` is a search with its defaults; ``search: off`` is none."""
+    return {} if value == "halving" else None if value is False or value == "off" else value
+
+
 class Study(BaseModel):
     """What is compared; :func:`make_study` makes one. None: as the budget says (:mod:`seqmem.training.budgets`).
 
     ``widths`` are those of the attention stack that every mixer matches in parameters. ``lengths`` take the place of
     each task's ``length``, ``steps`` that of the budget's. ``seeds`` is how many: 0, 1, ... ``tune_seeds``: so many of
-    them choose the learning rate, the others run at the chosen one only; None: all. ``title``, ``about`` and ``notes``
+    them choose the learning rate, the others run at the chosen one only; None: all. ``search``: stop rates that are
+    behind; None: every rate runs to the end. ``title``, ``about`` and ``notes``
     are text for the page.
     """
 
@@ -87,6 +103,7 @@ class Study(BaseModel):
     learning_rates: Rates | None = None
     seeds: Annotated[int, Field(ge=1, le=10_000)] | None = None
     tune_seeds: Count | None = None
+    search: Annotated[Search | None, BeforeValidator(_as_search)] = None
     steps: Count | None = None
     budget: str = DEFAULT_BUDGET
     title: str | None = None
@@ -111,6 +128,7 @@ EXPECTED = {
     "learning_rates": "numbers above 0",
     "seeds": "a whole number from 1 to 10,000",
     "tune_seeds": "a whole number of at least 1: how many seeds choose the learning rate",
+    "search": "halving, or {reduction: a whole number from 2, first: a share of the steps between 0 and 1}, or off",
     "steps": "a whole number of at least 1",
     "budget": f"one of {', '.join(BUDGETS)}",
     "title": "text",

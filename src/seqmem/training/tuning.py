@@ -22,19 +22,19 @@ def at_the_chosen_rate(
     with all of :func:`choosing`) speak for."""
     groups: dict[str, list[Result]] = {}
     for e in choosing(experiments, tune_seeds):
-        groups.setdefault(_group(e), []).append(results[e.hash])
+        groups.setdefault(group_of(e), []).append(results[e.hash])
     best = {group: best_learning_rate(of) for group, of in groups.items()}
-    return [e for e in experiments if e.seed >= tune_seeds and e.learning_rate == best[_group(e)]]
+    return [e for e in experiments if e.seed >= tune_seeds and e.learning_rate == best[group_of(e)]]
 
 
 def expected(experiments: Sequence[Experiment], tune_seeds: int | None) -> int:
     """How many run in all."""
     first = choosing(experiments, tune_seeds)
-    groups = len({_group(e) for e in first})
+    groups = len({group_of(e) for e in first})
     return len(first) + groups * len({e.seed for e in experiments} - {e.seed for e in first})
 
 
-def _group(experiment: Experiment) -> str:
+def group_of(experiment: Experiment) -> str:
     """All of the description but learning rate and seed."""
     described: dict[str, Any] = experiment.model_dump(mode="json", exclude={"learning_rate", "seed"})
     return repr(described)
