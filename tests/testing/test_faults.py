@@ -19,6 +19,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return bench
 
 
+@pytest.mark.timeout(1200)  # a dozen processes, which a busy machine starts slowly
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_every_fault(name: str, whole: Bench, tmp_path: Path) -> None:
     SCENARIOS[name](Bench(tmp_path / "bench", 1, whole=whole), whole.results())
