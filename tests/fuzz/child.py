@@ -8,11 +8,13 @@ allocation beyond 1 GiB over what the process has when it starts, anything unpic
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
 import json
 import os
 import resource
+import shutil
 import signal
 import sys
 import tempfile
@@ -46,9 +48,11 @@ class Hung(BaseException):
 
 
 def main(examples: int, names: list[str]) -> None:
+    """Read, print."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     torch.set_num_threads(1)
     place = Path(tempfile.mkdtemp(prefix="seqmem-fuzz-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
     os.chdir(place)
     sys.path.insert(0, str(place))
     from tests.fuzz.formats import FORMATS

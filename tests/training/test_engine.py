@@ -60,6 +60,26 @@ def test_workers_die_fail_and_carry_on(tmp_path: Path, monkeypatch: pytest.Monke
     assert {e.job.hash for e in events if e.kind == "finished"} == found.keys()
 
 
+def test_a_worker_out_of_memory_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its experiment goes on from the checkpoint in another; where that one runs out as well, both are told of."""
+    hungry = experiment("tests.training.toy:Hungry", steps=60)
+    monkeypatch.setenv("SEQMEM_TEST_DIARY", str(tmp_path / "diary"))
+    monkeypatch.setenv("SEQMEM_TEST_DEATHS", "1")
+    events: list[Event] = []
+    (found,) = run_all([hungry], Store(tmp_path / "store"), 1, events.append, checkpoint_seconds=0.0)
+    assert (tmp_path / "diary").read_text() == "x"
+    (retried,) = (event for event in events if event.kind == "retried")
+    assert "its process ended with code 1: out of memory: RuntimeError: " in retried.detail
+    assert "DefaultCPUAllocator: " in retried.detail
+    monkeypatch.setenv("SEQMEM_TEST_DEATHS", "9")
+    (failed,) = run_all([hungry], Store(tmp_path / "other"), 0)
+    assert failed["status"] == "failed"
+    assert failed["status_detail"].startswith("out of memory: RuntimeError: ")
+    monkeypatch.delenv("SEQMEM_TEST_DEATHS")
+    (tmp_path / "whole").mkdir()
+    assert outcome(found) == outcome(train(hungry, tmp_path / "whole"))
+
+
 def test_an_experiment_that_kills_twice_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With workers that only know how to die, saying something first."""
     script = (

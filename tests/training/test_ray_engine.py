@@ -6,8 +6,10 @@ import importlib.util
 import os
 import signal
 import sys
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -92,6 +94,34 @@ def test_a_job_that_is_always_lost_fails_and_says_how(
     (result,) = run_on_ray([deadly], Store(tmp_path), cluster.address)
     assert result["status"] == "failed"
     assert f"tried {TRIES} times" in result["status_detail"]
+
+
+def test_a_job_out_of_memory_counts_as_lost(tmp_path: Path) -> None:
+    """Without Ray: what the driver makes of the answer of a task."""
+    from seqmem.training.job import OutOfMemory
+    from seqmem.training.ray_engine import TRIES, _Tasks
+    from tests.training.helpers import experiment
+
+    class TaskError(Exception):
+        cause = OutOfMemory("out of memory: MemoryError: no room")
+
+    class Ray:
+        exceptions = SimpleNamespace(RayTaskError=TaskError, RayError=KeyError)
+
+        def remote(self, **_: Any) -> Any:
+            return lambda function: function
+
+        def get(self, reference: Any) -> Any:
+            raise TaskError
+
+    events: list[Event] = []
+    job = experiment()
+    tasks = _Tasks(Ray(), deque(), Store(tmp_path), events.append, 60.0)
+    answers = [tasks._ended(None, job) for _ in range(TRIES)]
+    assert answers[:-1] == [None] * (TRIES - 1)
+    assert [event.kind for event in events] == ["retried"] * (TRIES - 1) + ["finished"]
+    assert answers[-1]["status"] == "failed"
+    assert answers[-1]["status_detail"].endswith("the last time out of memory: MemoryError: no room")
 
 
 def workers() -> list[int]:

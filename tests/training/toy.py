@@ -74,8 +74,18 @@ class Deadly(Toy):
             deaths = len(diary.read_text()) if diary.exists() else 0
             if deaths < int(os.environ["SEQMEM_TEST_DEATHS"]):
                 diary.write_text("x" * (deaths + 1))
-                os.kill(os.getpid(), signal.SIGKILL)
+                self.die()
         return super().forward(x, state, **rest)
+
+    def die(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Hungry(Deadly):
+    """Asks for more memory than there is instead."""
+
+    def die(self) -> None:
+        torch.empty(2**58)
 
 
 class NotALayer:

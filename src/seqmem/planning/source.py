@@ -38,7 +38,7 @@ def _read(path: Path) -> dict[str, Any]:
         found = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"config '{file}' cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"config '{file}' is no YAML or JSON: {' '.join(str(error).split())}") from error
     if isinstance(found, dict) and isinstance(found.get("model"), dict):
         found = found["model"]

@@ -3,6 +3,7 @@
 A small study is run undisturbed once. Then, again and again in stores of their own, it is killed, its files are cut,
 its disk is full, its clock jumps, and each time it is run to its end: the results must be the undisturbed ones to the
 last digit (times aside), nothing finished may have been run again, and what was damaged must be named.
+``--experiments 200``: a study of so many, of which drivers and workers are killed at random.
 """
 
 from __future__ import annotations
@@ -15,99 +16,87 @@ import pickle
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-STUDY = """\
-mixers: [min_gru, rnn]
+from seqmem.testing._fault_bench import (
+    STUDY,
+    Bench,
+    Bomb,
+    Fault,
+    bound_by_permissions,
+    children,
+    expect,
+    small_disk,
+)
+
+NAN = b"\x00\x00\xc0\x7f"  # in float32
+CLOCK = """\
+import random, time
+chance, slept = random.Random({seed}), 0.0
+def asleep(now):
+    def clock():
+        global slept
+        slept += chance.choice([0.0] * 999 + [3600.0])
+        return now() + slept
+    return clock
+day = time.time
+time.time = lambda: day() + chance.uniform(-1e6, 1e6)
+time.monotonic, time.perf_counter = asleep(time.monotonic), asleep(time.perf_counter)
+"""
+HUNGRY_STUDY = """\
+mixers: [rnn, "hungry:Refused", "hungry:Killed"]
 tasks: {parity: {length: 8}}
 widths: 8
 layers: 1
-seeds: 2
-learning_rates: [0.01, 0.001]
-steps: 150
+seeds: 1
+learning_rates: 0.01
+steps: 100
 budget: smoke
 """
-TIMES = ("train_tokens_per_second", "decode_microseconds", "wall_seconds", "versions", "status_detail")
+HUNGRY = """\
+import json, os, resource, signal
+from pathlib import Path
+import torch
+from seqmem.mixers.min_gru import MinGRU
 
 
-class Fault(Exception):
-    """A promise that was not kept."""
+class Refused(MinGRU):
+    \"\"\"In call 60 it leaks until the system gives no more, as often as SEQMEM_DEATHS says.\"\"\"
+
+    def forward(self, x, state=None, **flags):
+        self.calls = getattr(self, "calls", 0) + self.training
+        diary, name = Path(os.environ["SEQMEM_DIARY"]), type(self).__name__
+        deaths = json.loads(os.environ["SEQMEM_DEATHS"]).get(name, 0)
+        if self.calls == 60 and diary.read_text().split().count(name) < deaths:
+            with diary.open("a") as file:
+                file.write(name + "\\n")
+            self.starve()
+        return super().forward(x, state, **flags)
+
+    def starve(self):
+        held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (held + 2**28, held + 2**28))
+        leak = []
+        while True:
+            leak.append(torch.ones(2**22))
 
 
-class Bench:
-    """A study, the store that it runs in, and chance."""
+class Killed(Refused):
+    \"\"\"The kernel ends its process.\"\"\"
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.folder, self.chance = folder, random.Random(seed)
-        self.store, self.out = folder / "store", folder / "out"
-        folder.mkdir(parents=True, exist_ok=True)
-        self.study = folder / "study.yaml"
-        self.study.write_text(STUDY)
-
-    def start(self, *, workers: int = 0, limit: int | None = None, path: Path | None = None, out: str = "out") -> Any:
-        """``seqmem compare`` as a process. limit: the largest file that it may write, in bytes."""
-        words = [sys.executable, "-m", "seqmem", "compare", str(self.study), "--out", str(self.folder / out)]
-        words += ["--store", str(self.store), "--workers", str(workers)]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(path or ""), *sys.path]))}
-        return subprocess.Popen(
-            words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            preexec_fn=_limited(limit) if limit else None,
-        )  # fmt: skip
-
-    def run(self, **how: Any) -> tuple[int, str]:
-        """Exit code and what was said on standard error, of a run to its end."""
-        process = self.start(**how)
-        try:
-            said = process.communicate(timeout=300)[1]
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise Fault("a run hung for five minutes") from None
-        return process.returncode, said
-
-    def kill_soon(self, process: Any, longest: float = 12.0) -> int:
-        """SIGKILL after a while that chance decides, unless it has ended by then; its exit code."""
-        until = time.monotonic() + self.chance.uniform(0.0, longest)
-        while process.poll() is None and time.monotonic() < until:
-            time.sleep(0.02)
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-        return int(process.returncode)
-
-    def finished(self) -> dict[Path, tuple[int, int]]:
-        """Every stored result, by what tells whether it was written again."""
-        return {path: (s.st_mtime_ns, s.st_ino) for path in self.store.glob("*/*/result.json") if (s := path.stat())}
-
-    def results(self, out: str = "out") -> list[dict[str, Any]]:
-        """The lines of results.jsonl without the times."""
-        lines = (self.folder / out / "results.jsonl").read_text().splitlines()
-        return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
-
-    def details(self) -> str:
-        """All that the results say of how they ended."""
-        lines = (self.out / "results.jsonl").read_text().splitlines()
-        return "; ".join(json.loads(line)["status_detail"] for line in lines)
-
-    def to_the_end(self, expected: list[dict[str, Any]], **how: Any) -> None:
-        """Run undisturbed, and compare."""
-        before = self.finished()
-        code, said = self.run(**how)
-        _expect(code == 0, f"the run after it ended with {code}: {said[-300:]}")
-        _expect(self.results() == expected, "the results are not those of the undisturbed study")
-        after = self.finished()
-        again = [path for path, mark in before.items() if after.get(path) != mark]
-        _expect(not again, f"finished results were written again: {again}")
+    def starve(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 def killed(bench: Bench, expected: list[dict[str, Any]]) -> None:
     """The driver is killed at random moments."""
-    for _ in range(3):
+    for _ in range(2):
         if bench.kill_soon(bench.start(workers=bench.chance.choice([0, 1, 2]))) == 0:
             break
     bench.to_the_end(expected, workers=1)
@@ -116,17 +105,17 @@ def killed(bench: Bench, expected: list[dict[str, Any]]) -> None:
 def workers_killed(bench: Bench, expected: list[dict[str, Any]]) -> None:
     """A worker is killed, as the kernel does when memory runs out; the driver goes on."""
     process = bench.start(workers=2)
-    while process.poll() is None and not _children(process.pid):
+    while process.poll() is None and not children(process.pid):
         time.sleep(0.05)
     time.sleep(bench.chance.uniform(0.0, 4.0))
-    children = _children(process.pid)
-    _expect(process.poll() is not None or bool(children), "a study with two workers has none")
-    for child in children[:1]:
+    workers = children(process.pid)
+    expect(process.poll() is not None or bool(workers), "a study with two workers has none")
+    for worker in workers[:1]:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
+            os.kill(worker, signal.SIGKILL)
     said = process.communicate(timeout=300)[1]
-    _expect(process.returncode == 0, f"the study ended with {process.returncode}: {said[-300:]}")
-    _expect(bench.results() == expected, "the results are not those of the undisturbed study")
+    expect(process.returncode == 0, f"the study ended with {process.returncode}: {said[-300:]}")
+    expect(bench.results() == expected, "the results are not those of the undisturbed study")
     bench.to_the_end(expected)
 
 
@@ -135,13 +124,13 @@ def two_drivers(bench: Bench, expected: list[dict[str, Any]]) -> None:
     processes = [bench.start(out="out"), bench.start(out="other")]
     for process in processes:
         said = process.communicate(timeout=300)[1]
-        _expect(process.returncode == 0, f"one of two drivers ended with {process.returncode}: {said[-300:]}")
-    _expect(bench.results() == bench.results("other") == expected, "two drivers came to different results")
+        expect(process.returncode == 0, f"one of two drivers ended with {process.returncode}: {said[-300:]}")
+    expect(bench.results() == bench.results("other") == expected, "two drivers came to different results")
 
 
 def damaged_results(bench: Bench, expected: list[dict[str, Any]]) -> None:
-    """Results are cut in half, emptied, replaced by a pickle, by JSON of another kind."""
-    bench.run()
+    """Results are cut in half, emptied, replaced by a pickle, by JSON of another kind, by another one's."""
+    bench.fill()
     paths = sorted(bench.finished())
     bomb = bench.folder / "exploded"
     harms: list[Callable[[bytes], bytes]] = [
@@ -149,47 +138,55 @@ def damaged_results(bench: Bench, expected: list[dict[str, Any]]) -> None:
         lambda _: b"",
         lambda _: pickle.dumps(Bomb(bomb)),
         lambda _: b'{"status": "done"}',
+        lambda data: next(p.read_bytes() for p in paths if p.read_bytes() != data),
     ]
-    for path, harm in zip(bench.chance.sample(paths, len(harms)), harms, strict=True):
+    for path, harm in zip(bench.chance.sample(paths, len(harms)), reversed(harms), strict=True):
         path.write_bytes(harm(path.read_bytes()))
     harmed = len(harms)
     code, said = bench.run()
-    _expect(code == 0, f"the run over damaged results ended with {code}: {said[-300:]}")
-    _expect(bench.results() == expected, "the results are not those of the undisturbed study")
+    expect(code == 0, f"the run over damaged results ended with {code}: {said[-300:]}")
+    expect(bench.results() == expected, "the results are not those of the undisturbed study")
     aside = list(bench.store.glob("*/*/result.json.damaged"))
-    _expect(len(aside) == harmed, f"{harmed} results were damaged, {len(aside)} set aside")
-    _expect(bench.details().count("damaged record is kept") == harmed, "the damaged results are not all named")
-    _expect(not bomb.exists(), "a pickle was executed")
+    expect(len(aside) == harmed, f"{harmed} results were damaged, {len(aside)} set aside")
+    expect(bench.details().count("damaged record is kept") == harmed, "the damaged results are not all named")
+    expect(not bomb.exists(), "a pickle was executed")
 
 
 def damaged_checkpoints(bench: Bench, expected: list[dict[str, Any]]) -> None:
-    """Checkpoints of unfinished experiments are cut, filled with pickles, given a header that claims too much."""
-    bench.run()
+    """Checkpoints of unfinished experiments are cut, filled with pickles or NaN, given a header that claims too much,
+    replaced by one of a network of another shape."""
+    bench.fill()
     bomb = bench.folder / "exploded"
+    mixers = {path.parent.name: json.loads(path.read_text())["mixer"] for path in bench.finished()}
+    first = min(mixers)
+    stranger = next(bench.store.glob(f"*/{next(h for h in mixers if mixers[h] != mixers[first])}/checkpoint.*"))
+    foreign = stranger.read_bytes()
     harms: list[Callable[[bytes], bytes]] = [
+        lambda _: foreign,
+        lambda data: data[:-4] + NAN,
         lambda data: data[:-100],
         lambda _: pickle.dumps(Bomb(bomb)),
         lambda data: (2**40).to_bytes(8, "little") + data[8:],
         lambda data: data.replace(b'"shape":[', b'"shape":[9', 1),
     ]
-    for path, harm in zip(sorted(bench.finished()), harms, strict=False):
+    for path, harm in zip(sorted(bench.finished(), key=lambda p: p.parent.name), harms, strict=False):
         path.unlink()  # unfinished again
         checkpoint = path.with_name("checkpoint.safetensors")
         checkpoint.write_bytes(harm(checkpoint.read_bytes()))
     bench.to_the_end(expected)
     aside = list(bench.store.glob("*/*/checkpoint.safetensors.damaged"))
-    _expect(len(aside) == len(harms), f"{len(harms)} checkpoints were damaged, {len(aside)} set aside")
-    _expect(bench.details().count("damaged checkpoint is kept") == len(harms), "the damaged checkpoints are not named")
-    _expect(not bomb.exists(), "a pickle was executed")
+    expect(len(aside) == len(harms), f"{len(harms)} checkpoints were damaged, {len(aside)} set aside")
+    expect(bench.details().count("damaged checkpoint is kept") == len(harms), "the damaged checkpoints are not named")
+    expect(not bomb.exists(), "a pickle was executed")
 
 
 def full_disk(bench: Bench, expected: list[dict[str, Any]]) -> None:
     """No file can grow beyond a few bytes; then there is room again."""
-    code, said = bench.run(limit=bench.chance.choice([0, 200, 3_000, 9_000]) + 1)
-    _expect(code in (1, 2), f"a full disk ended the study with {code}: {said[-300:]}")
-    _expect("Traceback" not in said, f"a full disk gave a traceback: {said[-300:]}")
+    code, said = bench.run(before=small_disk(bench.chance.choice([0, 200, 3_000, 9_000]) + 1))
+    expect(code in (1, 2), f"a full disk ended the study with {code}: {said[-300:]}")
+    expect("Traceback" not in said, f"a full disk gave a traceback: {said[-300:]}")
     whole = [path for path in bench.store.glob("*/*/*.json") if not _is_json(path)]
-    _expect(not whole, f"a full disk left half a file: {whole}")
+    expect(not whole, f"a full disk left half a file: {whole}")
     bench.to_the_end(expected)
 
 
@@ -197,21 +194,65 @@ def no_store(bench: Bench, expected: list[dict[str, Any]]) -> None:
     """The store cannot be written."""
     bench.store.write_text("a file where the folder should be")
     code, said = bench.run()
-    _expect(code == 2 and said.count("\n") == 1, f"a store that cannot be written: exit code {code}, {said[-300:]}")
-    bench.store.unlink()
+    expect(code == 2 and said.count("\n") == 1, f"a store that cannot be written: exit code {code}, {said[-300:]}")
+
+
+def read_only_store(bench: Bench, expected: list[dict[str, Any]]) -> None:
+    """The store may be read and not written, half of the study being in it."""
+    bench.fill()
+    for path in bench.chance.sample(sorted(bench.finished()), len(expected) // 2):
+        path.unlink()
+    folders = [bench.store, *(path for path in bench.store.rglob("*") if path.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
+    code, said = bench.run(before=bound_by_permissions)
+    for folder in folders:
+        folder.chmod(0o755)
+    expect(code == 2 and said.count("\n") == 1, f"a store that is read-only: exit code {code}, {said[-300:]}")
     bench.to_the_end(expected)
 
 
 def clock(bench: Bench, expected: list[dict[str, Any]]) -> None:
-    """The clock of the day jumps about while the study runs."""
+    """The clock of the day jumps about while the study runs, and the clocks that only go forward leap as they do when a
+    machine has been asleep, in the driver and in its workers."""
     folder = bench.folder / "clock"
     folder.mkdir()
-    (folder / "sitecustomize.py").write_text(
-        f"import random, time\nchance, now = random.Random({bench.chance.random()}), time.time\n"
-        "time.time = lambda: now() + chance.uniform(-1e6, 1e6)\n"
-    )
-    bench.kill_soon(bench.start(path=folder))
-    bench.to_the_end(expected, path=folder)
+    (folder / "sitecustomize.py").write_text(CLOCK.format(seed=bench.chance.randrange(10**6)))
+    bench.kill_soon(bench.start(path=folder, workers=1))
+    bench.to_the_end(expected, path=folder, workers=bench.chance.choice([0, 1]))
+
+
+def out_of_memory(bench: Bench, expected: list[dict[str, Any]]) -> None:
+    """A worker leaks until an allocation is refused, another is killed as the kernel does it. One of them once, which
+    is made good; the other, as chance decides, every time, which is said."""
+    bench.study.write_text(HUNGRY_STUDY)
+    (bench.folder / "hungry.py").write_text(HUNGRY)
+    diary = bench.folder / "diary"
+    causes = {"Refused": "out of memory", "Killed": "SIGKILL (out of memory?)"}
+
+    def how(deaths: Mapping[str, int]) -> dict[str, Any]:
+        diary.write_text("")
+        variables = {"SEQMEM_DEATHS": json.dumps(deaths), "SEQMEM_DIARY": str(diary)}
+        return {"path": bench.folder, "variables": variables}
+
+    code, said = bench.run(**how(dict.fromkeys(causes, 0)))
+    expect(code == 0, f"without a leak the study ended with {code}: {said[-300:]}")
+    whole = bench.results()
+    shutil.rmtree(bench.store)
+    once, always = bench.chance.sample(sorted(causes), 2)
+    code, said = bench.run(workers=1, **how({once: 1, always: 99}))
+    expect(code == 1, f"a study with an experiment that is never whole ended with {code}: {said[-300:]}")
+    died = sorted(diary.read_text().split())
+    expect(died == sorted([once, always, always]), f"layers that ran out of memory: {died}")
+    lost = {f"hungry:{always}"}
+    found, wanted = ([r for r in results if r["mixer"] not in lost] for results in (bench.results(), whole))
+    expect(found == wanted, "the other experiments did not go on to their results")
+    (record,) = (record for record in bench.records() if record["mixer"] in lost)
+    detail, page = record["status_detail"], (bench.out / "report.html").read_text()
+    expect(record["status"] == "failed", f"{always}, out of memory every time, is not said to have failed")
+    expect("tried twice" in detail and causes[always] in detail, f"{always} failed and says only: {detail}")
+    expect(causes[always] in page, f"the report does not say how {always} failed")
+    bench.to_the_end(whole, **how(dict.fromkeys(causes, 0)))
 
 
 SCENARIOS: dict[str, Callable[[Bench, list[dict[str, Any]]], None]] = {
@@ -222,7 +263,9 @@ SCENARIOS: dict[str, Callable[[Bench, list[dict[str, Any]]], None]] = {
     "damaged checkpoints": damaged_checkpoints,
     "full disk": full_disk,
     "no store": no_store,
+    "read-only store": read_only_store,
     "clock": clock,
+    "out of memory": out_of_memory,
 }
 
 
@@ -238,7 +281,7 @@ def rounds(folder: Path, seed: int, names: Sequence[str] = tuple(SCENARIOS)) -> 
         for name in names:
             place = folder / f"{count}"
             try:
-                SCENARIOS[name](Bench(place, seed + count), expected)
+                SCENARIOS[name](Bench(place, seed + count, whole=whole), expected)
                 yield name, ""
             except Fault as fault:
                 yield name, f"{fault} (seed {seed + count}, {place})"
@@ -247,29 +290,40 @@ def rounds(folder: Path, seed: int, names: Sequence[str] = tuple(SCENARIOS)) -> 
             count += 1
 
 
-class Bomb:
-    """Makes a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return Path.touch, (self.path,)
-
-
-def _children(pid: int) -> list[int]:
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
-    return [int(line) for line in found.stdout.split()]
-
-
-def _limited(size: int) -> Callable[[], None]:
-    def limit() -> None:
-        import resource
-
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # an error where it is written, as on a full disk
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-    return limit
+def many(folder: Path, seed: int, count: int) -> str:
+    """A study of ``count`` experiments on three workers; drivers and workers are killed at random until it is done.
+    Returns the figures in a line; raises Fault."""
+    study, patience = STUDY.replace("seeds: 2", f"seeds: {max(1, count // 4)}"), 300.0 + 10 * count
+    whole = Bench(folder / "undisturbed", seed, study, patience)
+    code, said = whole.run(workers=3)
+    expect(code == 0, f"the undisturbed study ended with {code}: {said[-300:]}")
+    expected = whole.results()
+    bench, chance = Bench(folder / "killed", seed, study, patience), random.Random(seed)
+    drivers, workers, sessions, began, longest = 0, 0, 0, time.monotonic(), 40.0
+    before: dict[Path, tuple[int, int]] = {}
+    while len(before) < len(expected):
+        process, sessions = bench.start(workers=3), sessions + 1
+        until = time.monotonic() + chance.uniform(0.1, 1.0) * longest
+        while process.poll() is None and time.monotonic() < until:
+            time.sleep(chance.uniform(0.0, 0.25) * longest)
+            if (alive := children(process.pid)) and chance.random() < 0.5:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(chance.choice(alive), signal.SIGKILL)
+                    workers += 1
+        if process.poll() is None:
+            process.kill()
+            drivers += 1
+        process.communicate()
+        after = bench.finished()
+        again = [path for path, mark in before.items() if after.get(path) != mark]
+        expect(not again, f"finished results were written again: {again}")
+        longest *= 1.5 if len(after) == len(before) else 1.0  # a slow machine takes longer to begin
+        before = after
+    bench.to_the_end(expected, workers=1)
+    return (
+        f"{len(expected)} experiments, {drivers} drivers and {workers} workers killed in {sessions} sessions "
+        f"({time.monotonic() - began:.0f} s): the results of the undisturbed study, none written twice"
+    )
 
 
 def _is_json(path: Path) -> bool:
@@ -280,21 +334,25 @@ def _is_json(path: Path) -> bool:
     return True
 
 
-def _expect(kept: bool, otherwise: str) -> None:
-    if not kept:
-        raise Fault(otherwise)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a line per round; the exit code is 1 when a promise was not kept."""
     parser = argparse.ArgumentParser(prog="python -m seqmem.testing.faults", description=__doc__)
     parser.add_argument("--minutes", type=float, default=4.0, help="how long (default: %(default)s); each fault once")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and the damage (default: %(default)s)")
+    parser.add_argument("--experiments", type=int, metavar="N", help="instead a study of N under random kills")
     parser.add_argument("--only", choices=tuple(SCENARIOS), action="append", help="this fault only; may be repeated")
     given = parser.parse_args(arguments)
+    folder = Path(tempfile.mkdtemp(prefix="seqmem-faults-"))
+    if given.experiments is not None:
+        try:
+            print(many(folder, given.seed, given.experiments))
+        except Fault as broken_promise:
+            print(f"{broken_promise} (seed {given.seed}, {folder})")
+            return 1
+        shutil.rmtree(folder)
+        return 0
     names = given.only or list(SCENARIOS)
     until, broken = time.monotonic() + 60 * given.minutes, 0
-    folder = Path(tempfile.mkdtemp(prefix="seqmem-faults-"))
     for count, (name, fault) in enumerate(rounds(folder, given.seed, names), 1):
         broken += bool(fault)
         print(f"{count:4} {name}: {fault or 'kept'}", flush=True)

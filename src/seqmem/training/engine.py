@@ -18,7 +18,7 @@ from typing import IO, Any, Generic
 
 from seqmem.errors import InputError
 from seqmem.training.events import Event, OnEvent
-from seqmem.training.job import Job, OnReached, R
+from seqmem.training.job import Job, OnReached, OutOfMemory, R
 from seqmem.training.store import Busy, Store
 from seqmem.training.worker import name_of, run_job
 
@@ -45,9 +45,9 @@ def run_all(
     """Every job's result, as they come. Those in the store are not run again.
 
     workers: processes, by default one per core (see :func:`threads_of` for their threads); 0: in this process. An
-    exception in a job, or a worker that dies on it twice (the second one went on from the checkpoint), gives
-    the status "failed"; the others go on. Closing the iterator, or a KeyboardInterrupt, stops the workers; what they
-    were at can be resumed.
+    exception in a job, or a worker that dies on it or runs out of memory twice (the second one went on from the
+    checkpoint), gives the status "failed"; the others go on. Closing the iterator, or a KeyboardInterrupt, stops the
+    workers; what they were at can be resumed.
     """
     tell = on_event or (lambda _: None)
     waiting: deque[Job[R]] = deque()
@@ -82,6 +82,8 @@ def _run_here(waiting: deque[Job[R]], store: Store, tell: OnEvent, checkpoint_se
         tell(Event("started", job))
         try:
             result = run_job(job, store, _reporter(job, tell), checkpoint_seconds)
+        except OutOfMemory as error:
+            result = job.failed(str(error))
         except Busy:
             tell(Event("busy", job))
             waiting.append(job)

@@ -27,6 +27,10 @@ class Interrupted(Exception):
     """Raised by a progress callable to stop a job between two steps: what can be resumed is written first."""
 
 
+class OutOfMemory(Exception):
+    """There was not enough memory to go on with a job; in a fresh process, or elsewhere, there may be."""
+
+
 OnReached = Callable[[Reached], None]
 R = TypeVar("R", bound=Record)
 

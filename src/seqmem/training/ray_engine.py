@@ -20,7 +20,7 @@ from seqmem.errors import InputError
 from seqmem.training.engine import BUSY_SECONDS, NARROW, finished_before
 from seqmem.training.engines import NO_RAY
 from seqmem.training.events import Event, OnEvent
-from seqmem.training.job import Job, R
+from seqmem.training.job import Job, OutOfMemory, R
 from seqmem.training.store import Store
 from seqmem.training.worker import name_of
 
@@ -150,6 +150,8 @@ class _Tasks:
         try:
             answer = self.ray.get(reference)
         except self.ray.exceptions.RayTaskError as error:  # outside of the job: the store, an import
+            if isinstance(error.cause, OutOfMemory):
+                return self._lost(job, str(error.cause))
             return self._failed(job, f"{type(error.cause).__name__}: {' '.join(str(error.cause).split())}")
         except self.ray.exceptions.RayError as error:  # its process, its node, or the memory
             return self._lost(job, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")

@@ -4,7 +4,8 @@ output.
 ``python -m seqmem.training.worker``. Both ways one JSON object per line. In: ``{"path": sys.path, "store": root,
 "threads": n, "checkpoint_seconds": s}`` once, then ``{"job": "module:Class", "run": description}`` or ``{"stop":
 true}``. Out: ``{"ready": true}``, then per job ``{"step": [step, steps, words]}`` now and then and one of ``{"result":
-...}``, ``{"busy": true}``, ``{"interrupted": true}``. The end of the input means stop: the parent has gone.
+...}``, ``{"busy": true}``, ``{"interrupted": true}``. A job that runs out of memory ends the process, which gives the
+memory back. The end of the input means stop: the parent has gone.
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ def job_of(kind: str, described: dict[str, Any]) -> Job[Any]:
 def run_job(job: Job[R], store: Store, progress: OnReached, checkpoint_seconds: float = 60.0) -> R:
     """The result of the store, or of a run in it; an exception in the run becomes the status "failed".
 
-    Raises Busy when another process has the job, and Interrupted when ``progress`` does.
+    Raises Busy when another process has the job, Interrupted when ``progress`` does, and OutOfMemory.
     """
     import traceback
 
-    from seqmem.training.job import Interrupted
+    from seqmem.training.job import Interrupted, OutOfMemory
     from seqmem.training.store import Busy
 
     try:
@@ -54,14 +55,23 @@ def run_job(job: Job[R], store: Store, progress: OnReached, checkpoint_seconds: 
     except (Busy, Interrupted):
         raise
     except Exception as error:
-        message = " ".join(str(error).split())
+        message = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        if _is_out_of_memory(error):
+            raise OutOfMemory(f"out of memory: {message}") from error
         trace = store.folder(job) / "traceback.txt"
         try:
             trace.write_text(traceback.format_exc(), encoding="utf-8")
             where = f" (see {trace})"
         except OSError:
             where = ""
-        return job.failed(f"{type(error).__name__}: {message}{where}")
+        return job.failed(f"{message}{where}")
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Python's and NumPy's exception, torch's of a device, and what torch's allocator for the CPU says."""
+    import torch
+
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator: " in str(error)
 
 
 def main() -> None:
@@ -75,7 +85,7 @@ def main() -> None:
 
     import torch
 
-    from seqmem.training.job import Interrupted
+    from seqmem.training.job import Interrupted, OutOfMemory
     from seqmem.training.store import Busy, open_store
 
     torch.set_num_threads(setup["threads"])
@@ -107,6 +117,9 @@ def main() -> None:
             answer({"busy": True})
         except Interrupted:
             answer({"interrupted": True})
+        except OutOfMemory as error:
+            print(error, file=sys.stderr, flush=True)  # its last words
+            os._exit(1)
 
 
 def _listen(orders: queue.SimpleQueue[dict[str, Any]], stop: threading.Event) -> None:
