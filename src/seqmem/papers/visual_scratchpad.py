@@ -111,7 +111,7 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
         for n, (name, kind) in enumerate(arms):
             report(n / len(arms), f"lists, {name}")
             network = _network(
-                EdgeLists(), kind, settings["text"], 64, 2, seed, 2 * settings["batch"], name == "random"
+                EdgeLists(), kind, settings["text"][name], 64, 2, seed, 2 * settings["batch"], name == "random"
             )
             figures[f"text_{name}"] = _judge(network, EdgeLists(), kind, settings["test"], seed)[0]
             if name in ("multi", "inductive"):
