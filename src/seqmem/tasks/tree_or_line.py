@@ -143,7 +143,7 @@ class TreeOrLine(Task):
     def _fresh(self, rows: int, generator: torch.Generator, train: bool = True) -> Batch:
         """Random rows of the training length: which kind of sentence, which clause, which words."""
         phrases = self._phrases(1)
-        u = torch.rand(rows, 5, generator=generator, dtype=torch.float64)
+        u = torch.rand(rows, 4, generator=generator, dtype=torch.float64)
         change = (u[:, 0] < self.changed) | (not train)
         clause = u[:, 1] < torch.where(change, 0.5, self.embedded)
         center = ~change & (u[:, 2] < self.center)
