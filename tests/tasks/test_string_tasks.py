@@ -151,7 +151,6 @@ def test_ciphers_by_hand() -> None:
     assert ciphers.shift("xyz", 28) == "zab"
     assert ciphers.keyboard("cat p", "qwerty") == "vsy q"
     assert ciphers.pig_latin("stone old quiet young by") == "onestay olday ietquay oungyay ybay"
-    assert ciphers.pig_latin("") == ""
     for layout in ciphers.KEYBOARDS.values():
         assert sorted("".join(layout)) == list(LETTERS)
 
@@ -327,7 +326,6 @@ def test_the_runner_asks_functions_and_language_models(generator: torch.Generato
             ids.append(int(lm(torch.tensor([ids])).logits[0, -1].argmax()))
         text = bytes(ids[start:]).decode(errors="replace").split("\n")
         assert one.said in {part.strip().strip("\"'`“”‘’ ") for part in text}
-    assert spoken(ITEM, [ITEM]).count("212") == 1
     assert solver(spoken(ITEM, [replace(ITEM, input="5", output="41")])) == "212"
 
 
@@ -396,6 +394,6 @@ def test_effects_and_bins_of_answers() -> None:
     assert bins[0].distance == pytest.approx(3 * (1 - bins[0].right))
     lines = told(bins, width=10).split("\n")
     assert len(lines) == 5
-    assert lines[-1].count("#") == round(10 * bins[-1].right)
+    assert lines[-1].endswith(" " + "#" * round(10 * bins[-1].right))
     with pytest.raises(InputError, match="do not differ"):
         effects([Answered(ITEM, "", True, 0)])

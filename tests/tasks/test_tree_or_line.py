@@ -161,7 +161,7 @@ def test_so_many_items_and_no_more(generator: torch.Generator) -> None:
 
 def test_who_follows_a_rule_gets_all_of_its_share(generator: torch.Generator) -> None:
     task = TreeOrLine()
-    contest = task.contest(50, 24, generator)
+    contest = task.contest(50, task.train_length, generator)
 
     def says(answers: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.one_hot(answers.clamp_min(0), task.vocab_size).float()
@@ -187,7 +187,7 @@ def test_bad_options_say_so(options: dict, says: str) -> None:
     with pytest.raises(InputError) as error:
         TreeOrLine(**options)
     assert says in str(error.value)
-    with pytest.raises(InputError, match="length=20 is too short, expected at least 24"):
+    with pytest.raises(InputError, match="length=20 is too short, expected at least 30"):
         TreeOrLine().sample(2, 20, torch.Generator())
 
 

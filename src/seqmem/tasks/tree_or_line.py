@@ -17,7 +17,7 @@ from torch import Tensor
 
 from seqmem.errors import InputError
 from seqmem.tasks import _check
-from seqmem.tasks._phrases import BLANK, SAME, Phrases, center_embedded, plain, right_branching
+from seqmem.tasks._phrases import BLANK, Phrases, center_embedded, plain, right_branching
 from seqmem.tasks.base import IGNORE, Batch, Changes, Split, Task
 
 MOST_TYPES = 9  # distinct embedded clauses
@@ -143,7 +143,7 @@ class TreeOrLine(Task):
     def _fresh(self, rows: int, generator: torch.Generator, train: bool = True) -> Batch:
         """Random rows of the training length: which kind of sentence, which clause, which words."""
         phrases = self._phrases(1)
-        u = torch.rand(rows, 5, generator=generator, dtype=torch.float64)
+        u = torch.rand(rows, 4, generator=generator, dtype=torch.float64)
         change = (u[:, 0] < self.changed) | (not train)
         clause = u[:, 1] < torch.where(change, 0.5, self.embedded)
         center = ~change & (u[:, 2] < self.center)
@@ -161,8 +161,8 @@ class TreeOrLine(Task):
         skeleton = first + (torch.rand(rows, generator=generator, dtype=torch.float64) * count).long()
         change = torch.ones(rows, dtype=torch.bool)
         batch, tree, line = phrases.parted(skeleton, change, generator)
-        inputs, tree, line = (_wide(part, length, blank) for part, blank in ((batch.inputs, BLANK), (tree, IGNORE),
-                                                                            (line, IGNORE)))  # fmt: skip
+        inputs = _wide(batch.inputs, length, BLANK)
+        tree, line = (_wide(rule, length, IGNORE) for rule in (tree, line))
         return Contest(inputs, tree, line)
 
     def example(self, generator: torch.Generator) -> str:
@@ -250,6 +250,3 @@ def total_variation(curve: Sequence[float]) -> float:
 def regime(tree: float, margin: float = 0.1) -> Literal["tree", "line", "neither"]:
     """The rule that a run ended with, from its share of the tree's answers: within ``margin`` of all or of none."""
     return "tree" if tree >= 1 - margin else "line" if tree <= margin else "neither"
-
-
-__all__ = ["SAME", "Contest", "Shares", "TreeOrLine", "regime", "shares", "total_variation"]
