@@ -87,7 +87,7 @@ PAPER = Paper(
     takes_model=("pretrained",),
     settings={
         "smoke": {"stories": 40, "steps": 2, "test": 30, "width": 16, PRETRAINED: TINY, "asked": 2},
-        "laptop": {"stories": 8000, "steps": 600, "test": 400, "width": 96, PRETRAINED: "smollm2", "asked": 12},
+        "laptop": {"stories": 8000, "steps": 450, "test": 400, "width": 96, PRETRAINED: "smollm2", "asked": 12},
         "full": {"stories": 40000, "steps": 10000, "test": 4000, "width": 96, PRETRAINED: "smollm2", "asked": 100},
     },
     seeds={"smoke": 1, "laptop": 3, "full": 5},
