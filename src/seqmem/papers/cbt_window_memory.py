@@ -66,9 +66,9 @@ PAPER = Paper(
     own_model="cloze_questions(text, 'entity', generator) makes questions from your own book: docs/cloze.md",
     parts=("memories", "lstm", "book"),
     settings={
-        "smoke": {"questions": 64, "test": 32, "steps": 2, "book": 40},
-        "laptop": {"questions": 20000, "test": 1000, "steps": 150, "book": 1200},
-        "full": {"questions": 20000, "test": 10000, "steps": 5000, "book": 4000},
+        "smoke": {"questions": 64, "test": 32, "steps": 2, "book": 20, "sentences": 1500},
+        "laptop": {"questions": 20000, "test": 1000, "steps": 150, "book": 1200, "sentences": 10000},
+        "full": {"questions": 20000, "test": 10000, "steps": 5000, "book": 4000, "sentences": 10000},
     },
     seeds={"smoke": 1, "laptop": 3, "full": 5},
 )
@@ -223,7 +223,7 @@ def _lstm(settings: dict[str, Any], seed: int, report: Report) -> dict[str, floa
 def _book(settings: dict[str, Any], seed: int, report: Report) -> dict[str, float]:
     """Questions from the novel inside the package."""
     generator = torch.Generator().manual_seed(seed)
-    book = sentences_of(bytes(Bytes().text.data.tolist()).decode("utf-8", errors="replace"))
+    book = sentences_of(bytes(Bytes().text.data.tolist()).decode("utf-8", errors="replace"))[: settings["sentences"]]
     made = {}
     for kind in ("entity", "noun", "verb", "preposition"):
         report(0.1, f"questions: {kind}")

@@ -80,9 +80,8 @@ PAPER = Paper(
     ),
     limits="Passages of one sentence about invented people, five kinds of question. Clean accuracy is that behind a "
     "passage that tells the fact, as in the paper's test sets; what substituted examples cost where the passage does "
-    "not tell it is reported beside. A reader that only ever met passages that tell forgets most of what it "
-    "knew, so that its M_R is one of "
-    "the little that is left. The pretrained figures are 40 sentences of one kind, and not part of the rule.",
+    "not tell it is reported beside. A reader that only ever met passages that tell forgets most of what it knew: its "
+    "M_R is of the little that is left. The pretrained figures are 40 sentences of one kind, and not part of the rule.",
     own_model="measure_conflicts(reader_of(model, tokenizer), corpus_conflicts(items, generator)) on your own items: "
     "docs/knowledge-conflicts.md",
     parts=("small", "large", "pretrained"),

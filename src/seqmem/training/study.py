@@ -74,7 +74,7 @@ class Search(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     reduction: Annotated[int, Field(ge=2, le=100)] = 2
-    first: Annotated[float, BeforeValidator(_as_number), Field(gt=0, lt=1)] = 0.25
+    first: Annotated[float, BeforeValidator(as_number), Field(gt=0, lt=1)] = 0.25
 
 
 def _as_search(value: Any) -> Any:
