@@ -26,9 +26,9 @@ def test_the_answers_are_what_the_string_said(generator: torch.Generator, order:
     ):
         body, questions = inputs[:-3], inputs[-3:]
         assert questions == [ASK] * 3
-        said = [token - 3 for token in body if token != BLANK]  # a symbol: concept times four and value
+        said = [token - 2 for token in body if token != BLANK]  # a symbol: concept times four and value
         orders.add(tuple(symbol // 4 for symbol in said))
-        assert targets == [IGNORE] * len(body) + [3 + symbol for symbol in sorted(said)]
+        assert targets == [IGNORE] * len(body) + [2 + symbol for symbol in sorted(said)]
         assert (tuple(symbol % 4 for symbol in sorted(said)) in seen) == (group == 0)
     allowed = {
         "any": set(itertools.permutations(range(3))),
@@ -54,7 +54,7 @@ def test_training_has_no_combination_of_the_test(generator: torch.Generator) -> 
     batch = task.sample(2000, task.train_length, generator)
     assert batch.groups is not None
     assert not batch.groups.any()
-    found = {tuple(row) for row in (batch.targets[:, -2:] - 3).tolist()}
+    found = {tuple(row) for row in (batch.targets[:, -2:] - 2).tolist()}
     assert found == {tuple(row) for row in (task.combinations[0] + torch.tensor([0, 3])).tolist()}
 
 
@@ -62,7 +62,7 @@ def test_chance_is_what_a_blind_guess_scores(generator: torch.Generator) -> None
     task = ConceptStrings()
     targets = task.sample(4000, task.train_length, generator).targets[:, -4:]
     for c in range(4):
-        share = torch.bincount(targets[:, c] - 3 - 4 * c, minlength=4) / 4000
+        share = torch.bincount(targets[:, c] - 2 - 4 * c, minlength=4) / 4000
         assert float(share.max()) == pytest.approx(task.chance, abs=0.03)
 
 
