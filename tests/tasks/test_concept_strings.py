@@ -40,13 +40,14 @@ def test_the_answers_are_what_the_string_said(generator: torch.Generator, order:
 
 @pytest.mark.parametrize(("concepts", "values", "held_out"), [(4, 4, 0.3), (3, 5, 0.2), (2, 3, 1 / 3)])
 def test_the_division(concepts: int, values: int, held_out: float) -> None:
-    """No combination on both sides, all on one, and every value of every concept as often."""
+    """No combination on both sides, all on one, as many of every diagonal, and no value that is never seen."""
     parts = ConceptStrings(concepts, values, held_out=held_out).combinations
     rows = [tuple(row) for part in parts for row in part.tolist()]
     assert len(set(rows)) == len(rows) == values**concepts == len(meanings(concepts, values))
     assert len(parts[1]) == pytest.approx(held_out * values**concepts, abs=values / 2)
     for part in parts:
-        assert all(len(part[:, c].unique()) == values for c in range(concepts))
+        assert len(torch.bincount(part.sum(1) % values).unique()) == 1
+    assert all(len(parts[0][:, c].unique()) == values for c in range(concepts))
 
 
 def test_training_has_no_combination_of_the_test(generator: torch.Generator) -> None:

@@ -31,11 +31,10 @@ def meanings(concepts: int, values: int) -> Tensor:
 
 @lru_cache(8)
 def divided(concepts: int, values: int, held_out: float) -> tuple[Tensor, Tensor]:
-    """The combinations of training, and the ``held_out`` share that is left for tests; every value of every concept is
-    in both where there are enough."""
+    """The combinations of training, and the ``held_out`` share that is left for tests, drawn once and for all: as many
+    from every diagonal of the grid (those whose values have the same sum modulo ``values``)."""
     every = meanings(concepts, values)
     order = torch.randperm(len(every), generator=torch.Generator().manual_seed(DIVISION))
-    # by a diagonal of the grid at a time, which has every value of every concept equally often
     order = order[(every[order].sum(1) % values).argsort(stable=True)]
     rank = torch.arange(len(order)) % values ** (concepts - 1)  # within its diagonal
     test = rank < round(held_out * values ** (concepts - 1))
