@@ -38,7 +38,7 @@ def test_the_answers_are_what_the_string_said(generator: torch.Generator, order:
     assert orders == allowed[order]
 
 
-@pytest.mark.parametrize(("concepts", "values", "held_out"), [(4, 4, 0.3), (3, 5, 0.2), (2, 3, 1 / 3)])
+@pytest.mark.parametrize(("concepts", "values", "held_out"), [(4, 4, 0.3), (3, 5, 0.2), (2, 6, 1 / 6)])
 def test_the_division(concepts: int, values: int, held_out: float) -> None:
     """No combination on both sides, all on one, as many of every diagonal, and no value that is never seen."""
     parts = ConceptStrings(concepts, values, held_out=held_out).combinations
@@ -51,12 +51,12 @@ def test_the_division(concepts: int, values: int, held_out: float) -> None:
 
 
 def test_training_has_no_combination_of_the_test(generator: torch.Generator) -> None:
-    task = ConceptStrings(concepts=2, values=3)
+    task = ConceptStrings(concepts=3, values=2)
     batch = task.sample(2000, task.train_length, generator)
     assert batch.groups is not None
     assert not batch.groups.any()
-    found = {tuple(row) for row in (batch.targets[:, -2:] - 2).tolist()}
-    assert found == {tuple(row) for row in (task.combinations[0] + torch.tensor([0, 3])).tolist()}
+    found = {tuple(row) for row in (batch.targets[:, -3:] - 2).tolist()}
+    assert found == {tuple(row) for row in (task.combinations[0] + torch.tensor([0, 2, 4])).tolist()}
 
 
 def test_chance_is_what_a_blind_guess_scores(generator: torch.Generator) -> None:
@@ -74,7 +74,8 @@ def test_chance_is_what_a_blind_guess_scores(generator: torch.Generator) -> None
         ({"values": 200}, "expected 1048576 combinations at most"),
         ({"order": "fix"}, "Did you mean 'fixed'"),
         ({"held_out": 1.0}, "held_out=1.0, expected a number above 0"),
-        ({"held_out": 0.001}, "leaves none on one side"),
+        ({"held_out": 0.001}, "leaves none for tests"),
+        ({"concepts": 2, "values": 2, "held_out": 0.5}, "a value that training never shows"),
         ({"length": 7}, "length=7 is too short for concepts=4, expected at least 8"),
     ],
 )

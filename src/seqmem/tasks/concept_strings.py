@@ -77,9 +77,11 @@ class ConceptStrings(Task):
             )
         _check.choice(name, "order", self.order, ORDERS)
         object.__setattr__(self, "held_out", _check.positive(name, "held_out", self.held_out, at_most=0.9))
-        if not all(map(len, self.combinations)):
+        seen, unseen = self.combinations
+        if not len(unseen) or any(len(seen[:, c].unique()) < values for c in range(concepts)):
             raise InputError(
-                f"task '{name}': held_out={self.held_out} of {values**concepts} combinations leaves none on one side"
+                f"task '{name}': held_out={self.held_out} of {values**concepts} combinations leaves none for tests, or "
+                "a value that training never shows; hold out another share, or use more concepts"
             )
         length = 2 * concepts if self.length is None else _check.integer(name, "length", self.length, at_least=1)
         object.__setattr__(self, "length", length)
