@@ -63,6 +63,7 @@ GOLDEN = {  # of 12 examples at the training length, seed 0; published results a
     "temporal_order": "9e12c2d181b5670d",
     "cloze_stories": "962558f10cc9d306",
     "knowledge_conflicts": "03d998ed7abb5688",
+    "concept_strings": "a6c074dd5fff35a4",
 }
 
 

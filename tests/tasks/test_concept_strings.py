@@ -26,9 +26,9 @@ def test_the_answers_are_what_the_string_said(generator: torch.Generator, order:
     ):
         body, questions = inputs[:-3], inputs[-3:]
         assert questions == [ASK] * 3
-        said = [token - 3 for token in body if token != BLANK]  # a symbol: concept times four and value
+        said = [token - 2 for token in body if token != BLANK]  # a symbol: concept times four and value
         orders.add(tuple(symbol // 4 for symbol in said))
-        assert targets == [IGNORE] * len(body) + [3 + symbol for symbol in sorted(said)]
+        assert targets == [IGNORE] * len(body) + [2 + symbol for symbol in sorted(said)]
         assert (tuple(symbol % 4 for symbol in sorted(said)) in seen) == (group == 0)
     allowed = {
         "any": set(itertools.permutations(range(3))),
@@ -38,31 +38,32 @@ def test_the_answers_are_what_the_string_said(generator: torch.Generator, order:
     assert orders == allowed[order]
 
 
-@pytest.mark.parametrize(("concepts", "values", "held_out"), [(4, 4, 0.3), (3, 5, 0.2), (2, 3, 1 / 3)])
+@pytest.mark.parametrize(("concepts", "values", "held_out"), [(4, 4, 0.3), (3, 5, 0.2), (2, 6, 1 / 6)])
 def test_the_division(concepts: int, values: int, held_out: float) -> None:
-    """No combination on both sides, all on one, and every value of every concept as often."""
+    """No combination on both sides, all on one, as many of every diagonal, and no value that is never seen."""
     parts = ConceptStrings(concepts, values, held_out=held_out).combinations
     rows = [tuple(row) for part in parts for row in part.tolist()]
     assert len(set(rows)) == len(rows) == values**concepts == len(meanings(concepts, values))
     assert len(parts[1]) == pytest.approx(held_out * values**concepts, abs=values / 2)
     for part in parts:
-        assert all(len(part[:, c].unique()) == values for c in range(concepts))
+        assert len(torch.bincount(part.sum(1) % values).unique()) == 1
+    assert all(len(parts[0][:, c].unique()) == values for c in range(concepts))
 
 
 def test_training_has_no_combination_of_the_test(generator: torch.Generator) -> None:
-    task = ConceptStrings(concepts=2, values=3)
+    task = ConceptStrings(concepts=3, values=2)
     batch = task.sample(2000, task.train_length, generator)
     assert batch.groups is not None
     assert not batch.groups.any()
-    found = {tuple(row) for row in (batch.targets[:, -2:] - 3).tolist()}
-    assert found == {tuple(row) for row in (task.combinations[0] + torch.tensor([0, 3])).tolist()}
+    found = {tuple(row) for row in (batch.targets[:, -3:] - 2).tolist()}
+    assert found == {tuple(row) for row in (task.combinations[0] + torch.tensor([0, 2, 4])).tolist()}
 
 
 def test_chance_is_what_a_blind_guess_scores(generator: torch.Generator) -> None:
     task = ConceptStrings()
     targets = task.sample(4000, task.train_length, generator).targets[:, -4:]
     for c in range(4):
-        share = torch.bincount(targets[:, c] - 3 - 4 * c, minlength=4) / 4000
+        share = torch.bincount(targets[:, c] - 2 - 4 * c, minlength=4) / 4000
         assert float(share.max()) == pytest.approx(task.chance, abs=0.03)
 
 
@@ -73,7 +74,8 @@ def test_chance_is_what_a_blind_guess_scores(generator: torch.Generator) -> None
         ({"values": 200}, "expected 1048576 combinations at most"),
         ({"order": "fix"}, "Did you mean 'fixed'"),
         ({"held_out": 1.0}, "held_out=1.0, expected a number above 0"),
-        ({"held_out": 0.001}, "leaves none on one side"),
+        ({"held_out": 0.001}, "leaves none for tests"),
+        ({"concepts": 2, "values": 2, "held_out": 0.5}, "a value that training never shows"),
         ({"length": 7}, "length=7 is too short for concepts=4, expected at least 8"),
     ],
 )

@@ -51,11 +51,11 @@ PAPER = Paper(
         "seqmem.interp.with_weight_noise",
     ),
     setup="Leaky networks of 100 neurons with trained time constants learn the parity of the last N bits of random "
-    "streams, with a head for each N, by SGD as in the paper (rate 0.05, Nesterov momentum 0.1, batch 128): one N "
+    "streams, with a head for each N, by SGD as in the paper (rate 0.05, Nesterov momentum 0.1, batch 64): one N "
     "after the other, or all from 2 up to an N that grows when 98 % are right, until 50,000 bits per row have been "
-    "read. Robustness is measured on the networks as they were when N = 8 was learned.",
+    "read. Robustness is measured on the networks as they were when N = 7 was learned.",
     baseline="one N after the other; beside both, the five latest N, and all N from 2 to 10 from the beginning, for "
-    "20,000 bits, and a GRU, by Adam of rate 0.003",
+    "10,000 bits, and a GRU, by Adam of rate 0.003",
     control="answers to other streams, which no network may know; and leaky noise of known time constants, whose "
     "timescales the fit must find",
     figures=(
@@ -78,7 +78,7 @@ PAPER = Paper(
     parts=("single", "multi", "sliding", "none", "gru_single", "gru_multi", "fit"),
     settings={
         "smoke": {"neurons": 12, "bits": 300, "short": 300, "at": 2, "batch": 16, "every": 20, "gru": 8},
-        "laptop": {"neurons": 100, "bits": 50_000, "short": 20_000, "at": 8, "batch": 128, "every": 50, "gru": 48},
+        "laptop": {"neurons": 100, "bits": 50_000, "short": 10_000, "at": 7, "batch": 64, "every": 50, "gru": 48},
         "full": {"neurons": 500, "bits": 5_000_000, "short": 500_000, "at": 20, "batch": 256, "every": 600, "gru": 100},
     },
     seeds={"smoke": 1, "laptop": 3, "full": 4},

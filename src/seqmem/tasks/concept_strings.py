@@ -31,11 +31,10 @@ def meanings(concepts: int, values: int) -> Tensor:
 
 @lru_cache(8)
 def divided(concepts: int, values: int, held_out: float) -> tuple[Tensor, Tensor]:
-    """The combinations of training, and the ``held_out`` share that is left for tests; every value of every concept is
-    in both where there are enough."""
+    """The combinations of training, and the ``held_out`` share that is left for tests, drawn once and for all: as many
+    from every diagonal of the grid (those whose values have the same sum modulo ``values``)."""
     every = meanings(concepts, values)
     order = torch.randperm(len(every), generator=torch.Generator().manual_seed(DIVISION))
-    # by a diagonal of the grid at a time, which has every value of every concept equally often
     order = order[(every[order].sum(1) % values).argsort(stable=True)]
     rank = torch.arange(len(order)) % values ** (concepts - 1)  # within its diagonal
     test = rank < round(held_out * values ** (concepts - 1))
@@ -78,9 +77,11 @@ class ConceptStrings(Task):
             )
         _check.choice(name, "order", self.order, ORDERS)
         object.__setattr__(self, "held_out", _check.positive(name, "held_out", self.held_out, at_most=0.9))
-        if not all(map(len, self.combinations)):
+        seen, unseen = self.combinations
+        if not len(unseen) or any(len(seen[:, c].unique()) < values for c in range(concepts)):
             raise InputError(
-                f"task '{name}': held_out={self.held_out} of {values**concepts} combinations leaves none on one side"
+                f"task '{name}': held_out={self.held_out} of {values**concepts} combinations leaves none for tests, or "
+                "a value that training never shows; hold out another share, or use more concepts"
             )
         length = 2 * concepts if self.length is None else _check.integer(name, "length", self.length, at_least=1)
         object.__setattr__(self, "length", length)
