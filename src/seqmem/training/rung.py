@@ -85,7 +85,10 @@ class Rung(BaseModel):
                 found = train_until(e, its_own, self.until, progress=reached, checkpoint_seconds=checkpoint_seconds)
         except Timeout:
             raise Busy(e.hash) from None
-        return RungRecord(experiment=e.hash, until=self.until, status="done", **found._asdict())
+        return RungRecord(
+            experiment=e.hash, until=self.until, steps=found.steps, value=found.value, ended=found.ended,
+            status="done", status_detail=found.status_detail, wall_seconds=found.wall_seconds,
+        )  # fmt: skip
 
     def failed(self, detail: str) -> RungRecord:
         """The record of a training that raised, or whose process died."""
