@@ -17,7 +17,7 @@ from seqmem.training.expand import expand
 from seqmem.training.study import make_study
 
 DOC = (Path(__file__).parents[1] / "docs" / "tasks.md").read_text("utf-8")
-IN_TEXT, IN_TOKENS, DRAWINGS = re.findall(r"```python\n(.*?)```", DOC, re.DOTALL)
+IN_TEXT, IN_TOKENS, *OTHERS = re.findall(r"```python\n(.*?)```", DOC, re.DOTALL)
 STUDY = """mixers: [min_gru]
 tasks: {"own_task:Birthdays": {length: 160, test_lengths: [160]}, "own_task:First": {length: 8}}
 widths: 8
@@ -37,8 +37,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_drawings_of_the_page() -> None:
-    exec(compile(DRAWINGS, "docs/tasks.md", "exec"), {})
+@pytest.mark.parametrize("example", OTHERS)
+def test_the_other_examples_of_the_page(example: str) -> None:
+    exec(compile(example, "docs/tasks.md", "exec"), {})
 
 
 def test_they_have_20_lines() -> None:
