@@ -43,10 +43,10 @@ def test_the_loss_is_cross_entropy_and_divergence() -> None:
 
 def test_two_agents_agree(generator: torch.Generator) -> None:
     torch.manual_seed(0)
-    network = SpeakerListener(4, 1, bits=3, hidden=12)
+    network = SpeakerListener(4, 1, bits=6, hidden=16)
     x = torch.arange(4)[:, None]
     optimiser = torch.optim.Adam(network.parameters(), 0.03)
-    for _ in range(150):
+    for _ in range(400):
         rows = x.repeat(8, 1)
         loss = network(rows, rows, generator)
         optimiser.zero_grad()

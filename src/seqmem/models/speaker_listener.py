@@ -19,7 +19,7 @@ def binary_sample(logits: Tensor, generator: torch.Generator | None = None, temp
     """
     uniform = torch.rand(logits.shape, generator=generator, dtype=logits.dtype).clamp(1e-6, 1 - 1e-6)
     soft = torch.sigmoid((logits + uniform.logit()) / temperature)
-    return (soft > 0.5).to(soft.dtype) + soft - soft.detach()
+    return (soft > 0.5).to(soft.dtype) + (soft - soft.detach())  # exactly 0 or 1
 
 
 class SpeakerListener(nn.Module):
