@@ -48,7 +48,7 @@ def test_two_agents_agree(generator: torch.Generator) -> None:
     optimiser = torch.optim.Adam(network.parameters(), 0.03)
     for _ in range(400):
         rows = x.repeat(8, 1)
-        loss = network(rows, rows, generator)
+        loss = network(rows, rows, generator, prior=0.0)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
