@@ -149,6 +149,15 @@ def test_wrong_files(tmp_path: Path) -> None:
             read_config(Namespace(config=str(file), layers=None, depth=None))
 
 
+def test_a_saved_model_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "stranger.py").write_text("raise SystemExit('run')")
+    monkeypatch.syspath_prepend(tmp_path)
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    (saved / "config.json").write_text(json.dumps({"model_type": "seqmem", "layers": ["stranger:Layer"]}))
+    assert main(["plan", str(saved)]) == 2
+
+
 def test_too_large_to_measure(monkeypatch: pytest.MonkeyPatch) -> None:
     from seqmem.planning import measure as module
 

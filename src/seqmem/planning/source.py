@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from seqmem.errors import InputError
+from seqmem.loading import nothing_imported, parse_json
+from seqmem.mixers import get_mixer
 from seqmem.models import SequenceConfig
+from seqmem.training.described import read_mapping
 
 OPTIONS = ("width", "vocab_size", "mlp", "mlp_width", "short_conv")
 
@@ -27,19 +27,19 @@ def read_config(arguments: argparse.Namespace) -> SequenceConfig:
             raise InputError(f"--depth is {arguments.depth}, expected a whole number of at least 1")
         pattern = list(known.get("layers", SequenceConfig.layers))
         known["layers"] = [pattern[n % len(pattern)] for n in range(arguments.depth)]
-    return SequenceConfig.from_dict(known) if "model_type" in known else SequenceConfig(**known)
+    if "model_type" not in known:
+        return SequenceConfig(**known)
+    config = SequenceConfig.from_dict(known)
+    with nothing_imported():  # a saved model does not decide on code that runs
+        for layer in range(len(config.layers)):
+            get_mixer(config.mixer(layer)[0])
+    return config
 
 
 def _read(path: Path) -> dict[str, Any]:
     """The keys in a file; those under ``model`` where it has such a key."""
     file = path / "config.json" if path.is_dir() else path
-    try:
-        text = file.read_text(encoding="utf-8")
-        found = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"config '{file}' cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise InputError(f"config '{file}' is no YAML or JSON: {' '.join(str(error).split())}") from error
+    found: Any = _json(file) if file.suffix == ".json" else read_mapping(file, "config", "width, layers, vocab_size")
     if isinstance(found, dict) and isinstance(found.get("model"), dict):
         found = found["model"]
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
@@ -47,3 +47,12 @@ def _read(path: Path) -> dict[str, Any]:
     if found.get("model_type", "seqmem") != "seqmem":
         raise InputError(f"config '{file}' is of model type {found['model_type']!r}, expected 'seqmem'")
     return found
+
+
+def _json(file: Path) -> Any:
+    try:
+        return parse_json(file.read_bytes())
+    except OSError as error:
+        raise InputError(f"config '{file}' cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"config '{file}' is no JSON: {' '.join(str(error).split())}") from error
