@@ -91,7 +91,8 @@ def print_plan(plan: Plan) -> None:
     out = console()
     setting, config = plan.setting, plan.config
     given = "given" if setting.rates is not None else "measured here"
-    model = f"{len(config.layers)} layer{'s' if len(config.layers) != 1 else ''}, width {config.width}, vocabulary {config.vocab_size:,}"
+    layers = f"{len(config.layers)} layer{'s' if len(config.layers) != 1 else ''}"
+    model = f"{layers}, width {config.width}, vocabulary {config.vocab_size:,}"
     step = f"a step of {setting.batch} x {setting.time:,} tokens in {setting.dtype} {_devices(plan)}"
     device = f"{plan.rates.products / 1e9:.3g} GFLOP/s and {plan.rates.memory / 1e9:.3g} GB/s ({given})"
     out.print(f"{model}; {step} of {device}\n", markup=False, soft_wrap=True, highlight=False)
