@@ -35,6 +35,7 @@ from seqmem.training.result import result_of
 from seqmem.training.schema import fits
 from seqmem.training.store import Store
 from seqmem.training.study import make_study
+from tests.fuzz import training_formats
 from tests.fuzz.mutations import broken, json_bytes, other_json, safetensors_bytes
 
 STUDY = {
@@ -297,6 +298,17 @@ FORMATS: dict[str, Format] = {
         _write("sotu/asset.json", {**cache._origin(ASSETS["sotu"]), "files": {"a": {"bytes": 1, "sha256": "x"}}}),
         _json, _read_manifest,
     ),
+    "tokens: index": Format(training_formats.prepared("index.json"), _json, training_formats.read_tokens("data")),
+    "tokens: documents": Format(
+        training_formats.prepared("documents.bin"), broken, training_formats.read_tokens("data")
+    ),
+    "tokens: shard": Format(training_formats.prepared("shard-00001.bin"), broken, training_formats.read_tokens("data")),
+    "tokens: npy": Format(_write("a.npy", training_formats.npy()), broken, training_formats.read_tokens("a.npy")),
+    "tokens: parquet": Format(
+        _write("a.parquet", training_formats.parquet()), broken, training_formats.read_tokens("a.parquet")
+    ),
+    "settings of train": Format(_write("train.yaml", training_formats.SETTINGS), _json, training_formats.read_train),
+    "config to plan": Format(_write("config.json", training_formats.CONFIG), _json, training_formats.read_plan),
 }  # fmt: skip
 
 

@@ -174,7 +174,7 @@ def get_mixer(name: str) -> type[nn.Module]:
         return load_class(name, nn.Module, "mixer", "a class derived from torch.nn.Module")
     if name not in MIXERS:
         raise InputError(
-            f"unknown mixer '{name}'.{did_you_mean(name, MIXERS)} Known: {', '.join(MIXERS)}; "
+            f"unknown mixer {name!r}.{did_you_mean(name, MIXERS)} Known: {', '.join(MIXERS)}; "
             "or give your own as package.module:ClassName"
         )
     return getattr(importlib.import_module(f"seqmem.mixers.{name}"), MIXERS[name].class_name)

@@ -194,7 +194,7 @@ def _check_name(name: Any, index: int) -> None:
         raise InputError(f"layers[{index}] has name {name!r}, expected a mixer's name; known: {', '.join(MIXERS)}")
     if ":" not in name and name not in MIXERS:
         raise InputError(
-            f"layers[{index}]: unknown mixer '{name}'.{did_you_mean(name, MIXERS)}"
+            f"layers[{index}]: unknown mixer {name!r}.{did_you_mean(name, MIXERS)}"
             f" Known: {', '.join(MIXERS)}; or give your own as package.module:ClassName"
         )
 

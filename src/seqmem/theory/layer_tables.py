@@ -51,7 +51,7 @@ def layer_horizon(name: str, width: int, time: int, generator: torch.Generator) 
     that could wear out.
     """
     if name not in MIXERS:
-        raise InputError(f"unknown mixer '{name}'; known: {', '.join(MIXERS)}")
+        raise InputError(f"unknown mixer {name!r}; known: {', '.join(MIXERS)}")
     found: Any = get_mixer(name)
     if not getattr(found, "causal", True):
         return "not causal: it reads the whole text at once and carries nothing on"
