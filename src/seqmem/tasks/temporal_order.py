@@ -64,7 +64,7 @@ class TemporalOrder(Task):
     """
 
     baseline: ClassVar[Mapping[str, Any]] = {"agreement": 1.0}
-    changes: ClassVar[Changes] = {"agreement": (0.8, 0.6), "length": (128, 256)}
+    changes: ClassVar[Changes] = {"agreement": (0.8, 0.6), "length": (96, 128)}
 
     length: int = 64
     questions: int = 4
