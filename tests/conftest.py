@@ -1,5 +1,7 @@
-"""Tests run on one thread each, so that several at a time share the machine."""
+"""Tests run on one thread each, so that several at a time share the machine. Those marked ``thorough`` are run where
+SEQMEM_EXAMPLES says how much is to be drawn, and left out of the daily run."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +13,15 @@ CHROMIUM = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--no-first-run",
 ]  # fmt: skip
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "SEQMEM_EXAMPLES" in os.environ:
+        return
+    left = [item for item in items if item.get_closest_marker("thorough")]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
 
 
 @pytest.fixture(autouse=True)

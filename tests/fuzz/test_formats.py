@@ -14,7 +14,7 @@ import pytest
 from tests.fuzz.formats import FORMATS
 from tests.fuzz.wrong import SAYS
 
-EXAMPLES = os.environ.get("SEQMEM_EXAMPLES", "25")
+EXAMPLES = os.environ.get("SEQMEM_EXAMPLES", "10")
 ROOT = Path(__file__).parents[2]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -15,18 +13,14 @@ from seqmem.planning.measure import torch_counts
 from seqmem.planning.memory import growth
 from seqmem.planning.parts import Piece, build, parts
 from seqmem.planning.trace import saved_tensors, trace, weights
+from tests.mixers.some import some_mixers
 
 ROWS, TIME = 2, 12
 # its cluster's sorting leaves one mask in two layouts, of which only a real call keeps both
 NEARLY = {"routing_transformer": 0.05}
-#: one of each way of counting; SEQMEM_EXAMPLES=1 takes all
-SOME = (
-    "attention", "local_attention", "lstm", "rnn", "min_gru", "mamba", "mamba2", "gla", "delta_net", "rwkv4", "rwkv7",
-    "titans", "ttt_linear", "hyena", "s4d", "lru", "landmark", "routing_transformer", "ntm", "stack_rnn",
-)  # fmt: skip
 
 
-@pytest.mark.parametrize("name", MIXERS if "SEQMEM_EXAMPLES" in os.environ else SOME)
+@pytest.mark.parametrize("name", some_mixers())
 def test_traced_as_run(name: str) -> None:
     config = SequenceConfig(17, 16, layers=[{"name": name}], mlp_width=8)
     part, around = parts(config)
@@ -48,7 +42,7 @@ def test_traced_as_run(name: str) -> None:
     assert numbers == parameter_count(config)
 
 
-@pytest.mark.parametrize("name", MIXERS)
+@pytest.mark.parametrize("name", some_mixers())
 def test_state_is_the_line(name: str) -> None:
     config = SequenceConfig(17, 16, layers=[{"name": name}], mlp_width=0)
     part = parts(config)[0]

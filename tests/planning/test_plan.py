@@ -29,7 +29,13 @@ CONFIGS = {
 
 
 @pytest.mark.parametrize(
-    ("name", "dtype"), [("mixed", "float32"), ("mixed", "bfloat16"), ("untied", "float64"), ("perspectives", "float32")]
+    ("name", "dtype"),
+    [
+        ("mixed", "float32"),
+        pytest.param("mixed", "bfloat16", marks=pytest.mark.thorough),
+        pytest.param("untied", "float64", marks=pytest.mark.thorough),
+        ("perspectives", "float32"),
+    ],
 )
 def test_parts_add_up_to_the_model(name: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "PROBE_SECONDS", 0.0)

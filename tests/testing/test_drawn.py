@@ -12,21 +12,22 @@ from hypothesis import given, settings
 from torch import Tensor
 
 from seqmem.errors import InputError
-from seqmem.mixers import MIXERS, get_mixer
+from seqmem.mixers import get_mixer
 from seqmem.testing import ContractError, check_mixer
 from seqmem.testing.drawn import Case, cases, check_case, drawn_calls, main
 from seqmem.testing.subject import Subject, Violation
+from tests.mixers.some import some_mixers
 from tests.testing.right import RIGHT, WIDTH, Leaky
 
 EXAMPLES = int(os.environ.get("SEQMEM_EXAMPLES", "8"))
 
 
-@pytest.mark.parametrize("name", MIXERS)
+@pytest.mark.parametrize("name", some_mixers())
 def test_every_layer_of_the_library(name: str) -> None:
     assert f"in {EXAMPLES} drawn calls" in drawn_calls(Subject(name, 8, 0), EXAMPLES).text
 
 
-@pytest.mark.parametrize("name", MIXERS)
+@pytest.mark.parametrize("name", some_mixers())
 def test_every_width_is_taken_or_refused_in_a_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQMEM_BACKEND", "reference")  # no kernels: each would be compiled for each width
     taken, refused = 0, []

@@ -10,6 +10,8 @@ import pytest
 from seqmem.testing import faults
 from seqmem.testing.faults import SCENARIOS, Bench, Fault, main, rounds
 
+LONG = ("workers killed", "two drivers", "read-only store", "clock", "out of memory")  # 10 to 40 s each
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Bench:
@@ -20,7 +22,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 
 @pytest.mark.timeout(1200)  # a dozen processes, which a busy machine starts slowly
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.thorough] if name in LONG else []) for name in SCENARIOS]
+)
 def test_every_fault(name: str, whole: Bench, tmp_path: Path) -> None:
     SCENARIOS[name](Bench(tmp_path / "bench", 1, whole=whole), whole.results())
 

@@ -93,7 +93,7 @@ def test_the_rate_of_the_grid_in_fewer_steps(tmp_path: Path) -> None:
     assert told(after) == told(grid)
 
 
-@pytest.mark.parametrize("events", [60, 240])
+@pytest.mark.parametrize("events", [240])
 def test_stopped_anywhere_it_ends_the_same(tmp_path: Path, events: int) -> None:
     study = small(search={"reduction": 2, "first": 0.25}, mixers="tests.training.toy:Toy")
     whole = run(study, tmp_path / "whole")
@@ -112,6 +112,7 @@ def test_stopped_anywhere_it_ends_the_same(tmp_path: Path, events: int) -> None:
     assert rest.searched == whole.searched
 
 
+@pytest.mark.thorough
 def test_workers_stop_the_same(tmp_path: Path) -> None:
     study = small(search="halving", mixers="tests.training.toy:Toy", seeds=1)
     assert told(run(study, tmp_path / "here")) == told(run(study, tmp_path / "there", workers=2))

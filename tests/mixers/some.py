@@ -1,0 +1,19 @@
+"""One layer of each kind for checks that take long; all others are marked ``thorough``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from seqmem.mixers import MIXERS
+
+SOME = (
+    "attention", "lstm", "min_gru", "mamba", "gla", "delta_net", "rwkv7", "titans", "s4d", "landmark", "ntm",
+    "leaky_rnn",
+)  # fmt: skip
+
+
+def some_mixers() -> list[Any]:
+    """Every name, as parameters of a test."""
+    return [pytest.param(name, marks=[] if name in SOME else [pytest.mark.thorough]) for name in MIXERS]
