@@ -1,5 +1,5 @@
 """Tests run on one thread each, so that several at a time share the machine. Those marked ``thorough`` are run where
-SEQMEM_EXAMPLES says how much is to be drawn, and left out of the daily run."""
+SEQMEM_EXAMPLES says how much is to be drawn, and left out elsewhere."""
 
 import os
 import shutil

@@ -1,4 +1,5 @@
-"""Calls that Hypothesis draws, for every layer of the library; ``SEQMEM_EXAMPLES=500 pytest`` draws more of them."""
+"""Calls that Hypothesis draws, for a layer of each kind; ``SEQMEM_EXAMPLES=500 pytest`` takes every layer, and draws
+more of them."""
 
 from __future__ import annotations
 

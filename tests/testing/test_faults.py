@@ -1,4 +1,5 @@
-"""Every fault once, and that a broken promise is seen; ``python -m seqmem.testing.faults`` goes on as long as asked."""
+"""Every fault once (the long ones where SEQMEM_EXAMPLES is set), and that a broken promise is seen;
+``python -m seqmem.testing.faults`` goes on as long as asked."""
 
 from __future__ import annotations
 
