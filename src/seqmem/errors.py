@@ -17,3 +17,8 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
     """``" Did you mean 'mamba'?"`` when a known name is near ``given``, else the empty string."""
     near = difflib.get_close_matches(given, list(known), n=1, cutoff=0.5)
     return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def line_of(error: BaseException | None) -> str:
+    """What an exception says, in one line."""
+    return " ".join(str(error).split())

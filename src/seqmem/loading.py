@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
-from seqmem.errors import InputError, did_you_mean
+from seqmem.errors import InputError, did_you_mean, line_of
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ def import_module(name: str, what: str) -> Any:
     try:
         return importlib.import_module(name)
     except Exception as error:
-        text = " ".join(str(error).split())
+        text = line_of(error)
         raise InputError(
             f"cannot import '{name}' for {what}: {type(error).__name__}: {text}; "
             "is it installed or in the current folder?"

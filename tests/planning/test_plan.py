@@ -155,6 +155,19 @@ def test_wrong_files(tmp_path: Path) -> None:
             read_config(Namespace(config=str(file), layers=None, depth=None))
 
 
+@pytest.mark.parametrize(
+    "content", ['{"id2label": 3}', '{"num_labels": "a"}', '{"model_type": "seqmem", "dtype": "x"}']
+)
+def test_what_transformers_refuses_is_one_line(
+    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "wrong.json").write_text(content)
+    assert main(["plan", str(tmp_path / "wrong.json")]) == 2
+    error = capsys.readouterr().err
+    assert "wrong.json' is no SequenceConfig" in error
+    assert error.count("\n") == 1
+
+
 def test_a_saved_model_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "stranger.py").write_text("raise SystemExit('run')")
     monkeypatch.syspath_prepend(tmp_path)

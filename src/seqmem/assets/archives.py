@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from seqmem.errors import InputError
+from seqmem.errors import InputError, line_of
 
 
 def extract(archive: Path, patterns: Iterable[str], target: Path) -> None:
@@ -47,7 +47,7 @@ def extract(archive: Path, patterns: Iterable[str], target: Path) -> None:
 
 
 def _unreadable(archive: Path, error: Exception) -> InputError:
-    text = " ".join(str(error).split())
+    text = line_of(error)
     return InputError(f"'{archive.name}' cannot be read as an archive ({text}); fetch it again")
 
 

@@ -15,7 +15,7 @@ from seqmem.assets.archives import extract
 from seqmem.assets.cache import digest, is_intact, root, write_manifest
 from seqmem.assets.sources import download
 from seqmem.assets.table import Asset, find
-from seqmem.errors import InputError
+from seqmem.errors import InputError, line_of
 
 
 def fetch(name: str, *, archive: str | Path | None = None, report: Callable[[str], None] = lambda line: None) -> Path:
@@ -78,7 +78,7 @@ def _convert(asset: Asset, work: Path) -> None:
     except (InputError, OSError):
         raise
     except Exception as error:
-        text = " ".join(str(error).split())
+        text = line_of(error)
         raise InputError(
             f"asset '{asset.name}' cannot be converted ({type(error).__name__}: {text}); nothing was kept"
         ) from error

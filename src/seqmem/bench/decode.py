@@ -17,6 +17,7 @@ from torch import nn
 
 from seqmem.bench.measure import LEAST_ROUNDS, Clock, quartiles, undisturbed
 from seqmem.bench.speed import Record
+from seqmem.errors import line_of
 from seqmem.mixers import get_mixer
 
 WIDTH = 256
@@ -44,7 +45,7 @@ def measure_decoding(
         }
         taken = _rounds(calls, _cell_steps(x[:, 0]), seconds, clock)
     except Exception as error:  # a layer of somebody else's: what it says is the result
-        note = f"failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        note = f"failed: {type(error).__name__}: {line_of(error)[:300]}"
         return [base | {"status": "failed", "note": note, "tokens": None}]
     base["memory"] = getattr(layer, "memory", "constant")
     records = []

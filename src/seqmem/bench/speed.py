@@ -11,6 +11,7 @@ from seqmem.bench import passes, roofline
 from seqmem.bench.cases import Case, Sizes
 from seqmem.bench.measure import Timing, against, alone
 from seqmem.bench.peers import PASSES, Peer
+from seqmem.errors import line_of
 
 Record = dict[str, Any]
 
@@ -75,7 +76,7 @@ def _against(
     except Differs as error:
         return _record(peer, "differs", str(error), difference=gap)
     except Exception as error:  # somebody else's code: what it says is the result
-        return _record(peer, "failed", f"failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        return _record(peer, "failed", f"failed: {type(error).__name__}: {line_of(error)[:300]}")
     return _record(peer, "ok", _note(timing), difference=gap, **_figures(timing)) | _fraction(least, timing.ours)
 
 

@@ -26,7 +26,7 @@ from transformers.loss.loss_utils import ForCausalLMLoss
 from transformers.modeling_outputs import ModelOutput
 
 from seqmem.context import _backbone
-from seqmem.errors import InputError
+from seqmem.errors import InputError, line_of
 from seqmem.loading import parse_json
 
 WEIGHTS, OPTIONS = "recurrent_memory.safetensors", "recurrent_memory.json"
@@ -195,7 +195,7 @@ class RecurrentMemory(nn.Module):
             saved = {name: saved[name] for name in ("segment", "tokens", "bptt", "attention")}
             weights = load_file(str(Path(folder) / WEIGHTS))["memory"]
         except Exception as error:  # of safetensors, or of a file that holds something else
-            text = " ".join(str(error).split())
+            text = line_of(error)
             raise InputError(
                 f"'{folder}' holds no whole memory ({type(error).__name__}: {text}); save it again"
             ) from error

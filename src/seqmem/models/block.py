@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from seqmem.errors import InputError, did_you_mean
+from seqmem.errors import InputError, did_you_mean, line_of
 from seqmem.mixers import get_mixer
 from seqmem.mixers._decoding import linear, norm_step, parts_decode, silu_product
 from seqmem.mixers._shared import ShortConv
@@ -125,5 +125,5 @@ def make_mixer(name: str, options: dict[str, Any], width: int, views: int = 1) -
     except Exception as error:
         raise InputError(
             f"mixer '{name}' could not be built with width {width} and options {options}: "
-            f"{type(error).__name__}: {' '.join(str(error).split())}"
+            f"{type(error).__name__}: {line_of(error)}"
         ) from error

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import GenerationConfig
 
-from seqmem.errors import InputError
+from seqmem.errors import InputError, line_of
 from seqmem.loading import nothing_imported, parse_json
 from seqmem.models.config import SequenceConfig
 from seqmem.models.language_model import SequenceLM, build
@@ -49,7 +49,7 @@ def _built(config: SequenceConfig, folder: Path) -> SequenceLM:
     except InputError:
         raise
     except Exception as error:  # of a layer whose options contradict each other
-        text = " ".join(str(error).split())
+        text = line_of(error)
         raise InputError(
             f"'{folder / 'config.json'}' describes no model ({type(error).__name__}: {text}); save the model again"
         ) from error
@@ -99,7 +99,7 @@ def _read_config(folder: Path) -> SequenceConfig:
     except InputError as error:
         raise InputError(f"'{folder / 'config.json'}': {error}") from error
     except Exception as error:  # of transformers, which keeps what it does not know
-        text = " ".join(str(error).split())
+        text = line_of(error)
         raise InputError(
             f"'{folder / 'config.json'}' is no config ({type(error).__name__}: {text}); save the model again"
         ) from error

@@ -20,6 +20,7 @@ from seqmem.planning.parts import next_token_loss
 from seqmem.planning.plan import Plan
 from seqmem.planning.trace import autocast, saved_tensors
 from seqmem.report.format import bytes_text
+from seqmem.training.launch.learner import recompute_activations
 from seqmem.training.optimiser import clip_gradients, make_optimiser
 
 SECONDS = 3.0  # for which steps are repeated
@@ -66,7 +67,7 @@ def measure(plan: Plan, seconds: float = SECONDS) -> list[Beside]:
     moments = sum(x.numel() * x.element_size() for kept in optimiser.state.values() for x in kept.values())
     with torch.no_grad(), autocast(dtype):
         state = state_bytes(model.run(ids[:1])[1])
-    _checkpoint(model)
+    recompute_activations(model, {"use_reentrant": False})
     kept_fewer = passes.kept()
     took_longer = alone(step, seconds)
     growths = sum(c.part.copies * c.state.at(setting.time) for c in plan.costs)
@@ -139,12 +140,6 @@ def _raw(count: Callable[..., int]) -> Callable[..., int]:
     """Given the tensors themselves rather than their shapes."""
     count._get_raw = True  # type: ignore[attr-defined]
     return count
-
-
-def _checkpoint(model: SequenceLM) -> None:
-    """Have every block computed again in the backward pass; the call's name changed in transformers 5."""
-    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-    enable({"use_reentrant": False})
 
 
 def _require_memory(plan: Plan) -> None:

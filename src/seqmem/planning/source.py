@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from seqmem.errors import InputError
+from seqmem.errors import InputError, line_of
 from seqmem.loading import nothing_imported, parse_json
 from seqmem.mixers import get_mixer
 from seqmem.models import SequenceConfig
@@ -27,9 +27,16 @@ def read_config(arguments: argparse.Namespace) -> SequenceConfig:
             raise InputError(f"--depth is {arguments.depth}, expected a whole number of at least 1")
         pattern = list(known.get("layers", SequenceConfig.layers))
         known["layers"] = [pattern[n % len(pattern)] for n in range(arguments.depth)]
-    if "model_type" not in known:
-        return SequenceConfig(**known)
-    config = SequenceConfig.from_dict(known)
+    saved = "model_type" in known
+    try:
+        config = SequenceConfig.from_dict(known) if saved else SequenceConfig(**known)
+    except InputError:
+        raise
+    except Exception as error:  # of transformers, which gets what is not ours
+        where = "" if arguments.config is None else f" '{arguments.config}'"
+        raise InputError(f"config{where} is no SequenceConfig ({type(error).__name__}: {line_of(error)})") from error
+    if not saved:
+        return config
     with nothing_imported():  # a saved model does not decide on code that runs
         for layer in range(len(config.layers)):
             get_mixer(config.mixer(layer)[0])
@@ -55,4 +62,4 @@ def _json(file: Path) -> Any:
     except OSError as error:
         raise InputError(f"config '{file}' cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise InputError(f"config '{file}' is no JSON: {' '.join(str(error).split())}") from error
+        raise InputError(f"config '{file}' is no JSON: {line_of(error)}") from error

@@ -15,7 +15,6 @@ from torch import nn
 from seqmem.errors import InputError
 from seqmem.testing.attention import attention_reproduces
 from seqmem.testing.causality import causality
-from seqmem.testing.drawn import drawn_calls, require_hypothesis
 from seqmem.testing.gradients import finite_at_length, finite_differences
 from seqmem.testing.independence import repeatable, rows_apart
 from seqmem.testing.memory import growth, not_mutated
@@ -76,6 +75,8 @@ def check_points(subject: Subject, points: Collection[int] = range(1, 9), exampl
     if examples < 0:
         raise InputError(f"examples is {examples}, expected 0 (no drawn calls) or more")
     if examples:
+        from seqmem.testing.drawn import drawn_calls, require_hypothesis  # needs Hypothesis
+
         require_hypothesis()
     for number, (name, checks) in enumerate(POINTS, start=1):
         if number in points:

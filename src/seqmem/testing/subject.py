@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from seqmem.errors import InputError
+from seqmem.errors import InputError, line_of
 from seqmem.mixers import get_mixer
 from seqmem.mixers.state import State, tensors
 
@@ -41,7 +41,7 @@ class Violation(Exception):
 
 def one_line(error: BaseException) -> str:
     """``"ValueError: what it said"`` on one line of moderate length."""
-    text = " ".join(str(error).split())
+    text = line_of(error)
     return f"{type(error).__name__}: {text[:237] + '...' if len(text) > 240 else text}"
 
 

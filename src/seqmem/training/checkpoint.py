@@ -7,15 +7,15 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from seqmem.errors import InputError
+from seqmem.errors import InputError, line_of
 from seqmem.loading import parse_json
 from seqmem.training.files import temporary_name
-from seqmem.training.schema import fits
+from seqmem.training.schema import fits, hints_of
 
 NAME = "checkpoint.safetensors"
 
@@ -71,7 +71,7 @@ def load(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> Co
             counters = _counters(parse_json((file.metadata() or {})["counters"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = line_of(error) or type(error).__name__
         raise InputError(f"{path}: not a whole checkpoint ({reason}); remove it to train from the start") from error
     return _restore(path, tensors, counters, model, optimiser)
 
@@ -79,7 +79,7 @@ def load(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> Co
 def _counters(found: dict[str, Any]) -> Counters:
     """Raises ValueError or TypeError when they are not what :func:`save` writes."""
     counters = Counters(**found)
-    for name, kind in get_type_hints(Counters).items():
+    for name, kind in hints_of(Counters).items():
         value = getattr(counters, name)
         missing = (value is None and kind is float) or (name == "step_seconds" and None in value)
         if missing or not fits(value, kind):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from seqmem.training.events import Event, OnEvent
 from seqmem.training.expand import expand
 from seqmem.training.experiment import Experiment
 from seqmem.training.files import to_json, write_json, write_text
+from seqmem.training.job import Job, R
 from seqmem.training.result import versions
 from seqmem.training.rung import RungRecord
 from seqmem.training.schema import CurvePoint, Result
@@ -83,46 +84,46 @@ def run_study(
     curves_written = 0.0
     _write_results(folder, experiments, results)
 
-    def run(some: Sequence[Experiment]) -> None:
-        nonlocal interrupted, curves_written
-        # seeds in the outer loop: a study stopped half-way has compared all mixers, on fewer seeds
-        by_seed: list[Experiment] = sorted(some, key=lambda e: e.seed)
-        running = run_with(engine, by_seed, store, workers, on_event)
+    def run(jobs: Sequence[Job[R]], take: Callable[[R], None]) -> None:
+        nonlocal interrupted
+        running = run_with(engine, jobs, store, workers, on_event)
         try:
-            for result in running:
-                results[result["experiment"]] = result
-                _write_results(folder, experiments, results)
-                if time.monotonic() - curves_written > CURVES_SECONDS:
-                    _write_curves(folder, store, experiments)
-                    curves_written = time.monotonic()
+            for record in running:
+                take(record)
         except KeyboardInterrupt:
             interrupted = True
         finally:
             running.close()  # type: ignore[attr-defined]
 
+    def keep(result: Result) -> None:
+        nonlocal curves_written
+        results[result["experiment"]] = result
+        _write_results(folder, experiments, results)
+        if time.monotonic() - curves_written > CURVES_SECONDS:
+            _write_curves(folder, store, experiments)
+            curves_written = time.monotonic()
+
+    def by_seed(some: Sequence[Experiment]) -> list[Experiment]:
+        """Seeds in the outer loop: a study stopped half-way has compared all mixers, on fewer seeds."""
+        return sorted(some, key=lambda e: e.seed)
+
     first = choosing(experiments, study.tune_seeds)
     halving = None if study.search is None else Halving(study.search, first)
     while halving is not None and not interrupted and (stretches := halving.next_rungs()):
         records: list[RungRecord] = []
-        trying = run_with(engine, stretches, store, workers, on_event)
-        try:
-            records.extend(trying)
-        except KeyboardInterrupt:
-            interrupted = True
-        finally:
-            trying.close()  # type: ignore[attr-defined]
+        run(stretches, records.append)
         if not interrupted:
             halving.decide(records)
     if not interrupted:
         if halving is not None:
             results |= halving.results()
-        run(first if halving is None else halving.going_on())
+        run(by_seed(first if halving is None else halving.going_on()), keep)
     if not interrupted and study.tune_seeds is not None:
         others = at_the_chosen_rate(experiments, study.tune_seeds, results)
         wanted = {e.hash for e in (*first, *others)}
         experiments = [e for e in experiments if e.hash in wanted]
         write_json(folder / "study.json", _settings(study, experiments, workers))
-        run(others)
+        run(by_seed(others), keep)
     for experiment in experiments:  # one may have finished while the workers were being stopped
         if experiment.hash not in results and (found := store.result(experiment)):
             results[experiment.hash] = found

@@ -99,9 +99,8 @@ def train_until(
 ) -> Stretch:
     """The same up to step ``until``, at which the validation data are looked at; nothing is tested. A later call, or
     :func:`train`, goes on from there. What has gone further already is answered from the learning curve."""
-    earlier = [point for point in read_curve(folder) if point["validation"] is not None]
-    for point in earlier:
-        if point["step"] == until:
+    for point in read_curve(folder):
+        if point["step"] == until and point["validation"] is not None:
             return Stretch(until, point["validation"], "running", "", 0.0)
     with torch.random.fork_rng(devices=[]):
         return _Training(experiment, folder, progress or (lambda _: None), checkpoint_seconds).run_until(until)

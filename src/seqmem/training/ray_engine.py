@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from seqmem.errors import InputError
+from seqmem.errors import InputError, line_of
 from seqmem.training.engine import BUSY_SECONDS, NARROW, finished_before
 from seqmem.training.engines import NO_RAY
 from seqmem.training.events import Event, OnEvent
@@ -76,7 +76,7 @@ def _connect(ray: Any, address: str | None) -> None:
         _reach(address)
         ray.init(address=address, **options)
     except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = line_of(error)[:200]
         raise InputError(
             f"no Ray cluster at '{address}' ({reason}); start one with 'ray start --head', or leave --address out"
         ) from error
@@ -152,9 +152,9 @@ class _Tasks:
         except self.ray.exceptions.RayTaskError as error:  # outside of the job: the store, an import
             if isinstance(error.cause, OutOfMemory):
                 return self._lost(job, str(error.cause))
-            return self._failed(job, f"{type(error.cause).__name__}: {' '.join(str(error.cause).split())}")
+            return self._failed(job, f"{type(error.cause).__name__}: {line_of(error.cause)}")
         except self.ray.exceptions.RayError as error:  # its process, its node, or the memory
-            return self._lost(job, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+            return self._lost(job, f"{type(error).__name__}: {line_of(error)[:200]}")
         if "busy" in answer:
             self.later.append((time.monotonic() + BUSY_SECONDS, job))
             self.tell(Event("busy", job))

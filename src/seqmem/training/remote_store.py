@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from seqmem.errors import InputError
+from seqmem.errors import InputError, line_of
 from seqmem.loading import parse_json
 from seqmem.training import checkpoint
 from seqmem.training.experiment import Experiment
@@ -53,7 +53,7 @@ class RemoteStore(Store):
             self.fs.pipe_file(probe, b"")
             self.fs.rm_file(probe)
         except (ImportError, OSError, ValueError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = line_of(error) or type(error).__name__
             raise InputError(
                 f"store '{url}' cannot be written ({reason}); give a folder, or a URL that fsspec can open and write"
             ) from error

@@ -6,11 +6,11 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field
 
 from seqmem.training.experiment import Experiment, digest
 from seqmem.training.job import OnReached
+from seqmem.training.schema import fits
 
 if TYPE_CHECKING:
     from seqmem.training.loop import Progress
@@ -71,20 +71,16 @@ class Rung(BaseModel):
     def work(self, folder: Path, progress: OnReached, checkpoint_seconds: float) -> RungRecord:
         """Train on in the experiment's folder, which lies where a store of folders has it."""
         from seqmem.training.loop import train_until
-        from seqmem.training.store import Busy
+        from seqmem.training.store import alone_in, folder_of
 
         e = self.experiment
-        its_own = folder.parents[1] / e.hash[:2] / e.hash
-        its_own.mkdir(parents=True, exist_ok=True)
+        its_own = folder_of(folder.parents[1], e)
 
         def reached(now: Progress) -> None:
             progress(e.reached(now))
 
-        try:
-            with FileLock(its_own / "lock", timeout=0):
-                found = train_until(e, its_own, self.until, progress=reached, checkpoint_seconds=checkpoint_seconds)
-        except Timeout:
-            raise Busy(e.hash) from None
+        with alone_in(its_own, e.hash):
+            found = train_until(e, its_own, self.until, progress=reached, checkpoint_seconds=checkpoint_seconds)
         return RungRecord(
             experiment=e.hash, until=self.until, steps=found.steps, value=found.value, ended=found.ended,
             status="done", status_detail=found.status_detail, wall_seconds=found.wall_seconds,
@@ -98,8 +94,9 @@ class Rung(BaseModel):
         )  # fmt: skip
 
     def is_record(self, value: Any) -> bool:
-        """Whether a JSON value has all that a record has."""
-        return isinstance(value, dict) and value.keys() >= RungRecord.__annotations__.keys()
+        """Whether a JSON value has all that a record of this rung has, each of its type."""
+        mine = self.experiment.hash, self.until
+        return fits(value, RungRecord) and (value["experiment"], value["until"]) == mine
 
     def told(self, record: RungRecord) -> str:
         """The validation score there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from types import UnionType
 from typing import Any, TypedDict, Union, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -54,13 +55,16 @@ class CurvePoint(TypedDict):
     validation: float | None
 
 
+hints_of = functools.cache(get_type_hints)
+
+
 def fits(value: Any, kind: Any) -> bool:
     """Whether a JSON value is of a type: one of str, int, float, bool, Any, TypedDict, list[...], dict[str, ...] and
     unions. A float that was not finite is null in JSON, so None counts as one."""
     if kind is Any:
         return True
     if is_typeddict(kind):
-        hints = get_type_hints(kind)
+        hints = hints_of(kind)
         return isinstance(value, dict) and all(
             fits(value[key], hint) if key in value else key not in kind.__required_keys__ for key, hint in hints.items()
         )

@@ -7,9 +7,11 @@ the process that works on it; a process that dies lets go of it), and what the j
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -40,7 +42,7 @@ class Store:
 
     def folder(self, job: Job[R]) -> Path:
         """Where this job lives, whether it exists yet or not."""
-        return self.root / job.hash[:2] / job.hash
+        return folder_of(self.root, job)
 
     def result(self, job: Job[R]) -> R | None:
         """The record of a finished job; None when there is none, or when it is damaged (then :meth:`run` runs it
@@ -59,12 +61,8 @@ class Store:
         Raises Busy, at once, when another process is at work on the same job.
         """
         folder = self.folder(job)
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(folder / "lock", timeout=0):
-                return self._run_alone(job, folder, work)
-        except Timeout:
-            raise Busy(job.hash) from None
+        with alone_in(folder, job.hash):
+            return self._run_alone(job, folder, work)
 
     def _run_alone(self, job: Job[R], folder: Path, work: Callable[[Path], R]) -> R:
         path, note = folder / RESULT, ""
@@ -81,6 +79,22 @@ class Store:
             write_json(path, result)
             return _read(path, job) or result  # as every later reader will see it
         return result
+
+
+def folder_of(root: Path, job: Job[Any]) -> Path:
+    """Where a job lives in a store of folders."""
+    return root / job.hash[:2] / job.hash
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path, name: str) -> Iterator[None]:
+    """Nobody else works in ``folder``, which is made if need be. Raises Busy(name) where somebody does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            yield
+    except Timeout:
+        raise Busy(name) from None
 
 
 def open_store(root: str | os.PathLike[str] | None = None) -> Store:

@@ -20,6 +20,8 @@ import threading
 import time
 from typing import IO, TYPE_CHECKING, Any
 
+from seqmem.errors import line_of
+
 if TYPE_CHECKING:
     from seqmem.training.job import Job, OnReached, R, Reached
     from seqmem.training.store import Store
@@ -55,7 +57,7 @@ def run_job(job: Job[R], store: Store, progress: OnReached, checkpoint_seconds: 
     except (Busy, Interrupted):
         raise
     except Exception as error:
-        message = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        message = f"{type(error).__name__}: {line_of(error)}"
         if _is_out_of_memory(error):
             raise OutOfMemory(f"out of memory: {message}") from error
         trace = store.folder(job) / "traceback.txt"

@@ -80,6 +80,20 @@ def test_killed_and_typed_again(place: Path, carry: bool, monkeypatch: pytest.Mo
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[1])
 
 
+@pytest.mark.parametrize("line", ["[" * 100_000, "[1]", "{"])
+def test_a_damaged_line_of_the_curve_ends_it(place: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    name = f"curve-{len(line)}-{line[-1]}"
+    settings = read_settings(write_settings(place, name, log_every=2))
+    killed_at(9, monkeypatch, settings)
+    with (place / name / "metrics.jsonl").open("r+", encoding="utf-8") as file:
+        first = file.readline()
+        file.seek(len(first))
+        file.write(line + "\n")
+        file.truncate()
+    train(settings)
+    assert [point["step"] for point in curve(place / name)] == [2, 6, 8, 10, 12]
+
+
 def damage(what: str, checkpoint: Path) -> None:
     model, optimiser = checkpoint / "model" / "model.safetensors", checkpoint / "optimiser.safetensors"
     if what == "cut":

@@ -36,7 +36,7 @@ class Learner(nn.Module):
         return loss, detach(memory)
 
 
-def recompute_activations(model: Any) -> None:
+def recompute_activations(model: Any, options: dict[str, Any] | None = None) -> None:
     """Keep the input of every layer alone, and compute the rest again on the way back."""
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-    enable()
+    enable(options)

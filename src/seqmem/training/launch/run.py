@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from filelock import FileLock, Timeout
 
-from seqmem.errors import InputError
+from seqmem.errors import InputError, line_of
+from seqmem.loading import parse_json
 from seqmem.mixers.state import State
 from seqmem.models import SequenceLM, build, load
 from seqmem.training.files import temporary_name, to_json, write_json, write_text
@@ -164,8 +165,9 @@ class _Run:
         self.counters.loss_count += asked
 
     def _read(self, order: Order, step: int, rows: Rows, memory: State) -> Any:
-        inputs, targets, reset = (part.to(self.accelerator.device) for part in order.batch(step, *rows))
-        return self.learner(inputs, targets, memory, reset if bool(reset.any()) else None)
+        inputs, targets, reset = order.batch(step, *rows)
+        begins = reset.to(self.accelerator.device) if bool(reset.any()) else None
+        return self.learner(inputs.to(self.accelerator.device), targets.to(self.accelerator.device), memory, begins)
 
     def _look(self) -> None:
         """After a step: a line of the curve where one is due."""
@@ -264,7 +266,7 @@ class _Run:
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
             for line in lines:
                 try:
-                    if json.loads(line)["step"] > self.counters.step:
+                    if parse_json(line)["step"] > self.counters.step:
                         break
                 except (ValueError, KeyError, TypeError):
                     break
@@ -297,7 +299,7 @@ def new_model(settings: Settings, stream: Stream) -> SequenceLM:
         try:
             return build(settings.config(stream), address(settings.seed, "weights"))
         except (RuntimeError, MemoryError) as error:
-            text = " ".join(str(error).split())[:200]
+            text = line_of(error)[:200]
             raise InputError(f"model cannot be built ({text}); is it too large for this machine?") from error
     model = load(Path(settings.model).expanduser())
     if model.config.vocab_size < stream.vocab_size:
@@ -325,9 +327,9 @@ def check_positions(settings: Settings, stream: Stream, model: SequenceLM) -> No
 def compare_settings(path: Path, said: dict[str, Any]) -> None:
     """InputError where a run began with other settings or data than are said now."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_bytes())
         before, tokens = dict(found["settings"]), found["tokens"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"'{path}' cannot be read ({error}); give another out, or remove the folder") from error
     for key, value in said["settings"].items():
         if key not in MAY_CHANGE and before.get(key) != value:

@@ -9,7 +9,6 @@ step-00000100/
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -21,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from seqmem.errors import InputError
+from seqmem.errors import InputError, line_of
+from seqmem.loading import parse_json
 from seqmem.mixers.state import State, map_state, tensors
 from seqmem.models import SequenceLM, load
 from seqmem.training.files import quarantine, write_json
@@ -223,13 +223,13 @@ def _found(folder: Path) -> list[Path]:
 
 def _read_counters(path: Path) -> Counters:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_bytes())
         counters = Counters(**found)
         if not all(type(n) is int and n >= 0 for n in (counters.step, counters.loss_count)):
             raise ValueError("its counters are no counts")
         counters.loss_sum, counters.seconds = float(counters.loss_sum), float(counters.seconds)
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"'{path}' cannot be read ({' '.join(str(error).split())})") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"'{path}' cannot be read ({line_of(error)})") from error
     return counters
 
 
@@ -240,4 +240,4 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise InputError(f"'{path}' is cut short or damaged ({' '.join(str(error).split())})") from error
+        raise InputError(f"'{path}' is cut short or damaged ({line_of(error)})") from error

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from seqmem.errors import InputError, did_you_mean
+from seqmem.errors import InputError, did_you_mean, line_of
 from seqmem.mixers import get_mixer
 from seqmem.models import SequenceConfig
 from seqmem.training.described import as_list, as_number, read_mapping, shown
+from seqmem.training.tokens.index import DTYPES, Dtype
 from seqmem.training.tokens.stream import Stream, open_stream
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
@@ -47,7 +48,7 @@ class Settings(BaseModel):
     log_every: Count = 10
     save_every: Count = 100
     tensorboard: bool = False
-    dtype: Literal["uint8", "uint16", "uint32", "int32", "int64"] | None = None
+    dtype: Dtype | None = None
     vocab_size: Annotated[int, Field(ge=1, le=2**31)] | None = None
     document_end: Annotated[int, Field(ge=0, lt=2**31)] | None = None
 
@@ -85,7 +86,7 @@ class Settings(BaseModel):
         except InputError as error:
             raise InputError(f"model: {error}") from error
         except Exception as error:  # of transformers, which gets what is not ours
-            text = " ".join(str(error).split())
+            text = line_of(error)
             raise InputError(f"model is {shown(self.model)}, expected what SequenceConfig takes ({text})") from error
 
 
@@ -118,7 +119,7 @@ EXPECTED = {
     "log_every": _ONE,
     "save_every": _ONE,
     "tensorboard": _TRUTH,
-    "dtype": "one of uint8, uint16, uint32, int32, int64",
+    "dtype": f"one of {', '.join(DTYPES)}",
     "vocab_size": _ONE,
     "document_end": "a token, a whole number of at least 0",
 }

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from seqmem.errors import InputError
+from seqmem.errors import InputError, line_of
+from seqmem.loading import parse_json
 
 NAME, DOCUMENTS, TOKENIZER = "index.json", "documents.bin", "tokenizer"
-DTYPES = ("uint8", "uint16", "uint32", "int32", "int64")
+Dtype = Literal["uint8", "uint16", "uint32", "int32", "int64"]
+DTYPES = get_args(Dtype)
 
 Count = Annotated[int, Field(ge=0, lt=2**62)]
 
@@ -38,7 +39,7 @@ class Index(BaseModel):
     tokenizer: str
     vocab_size: Annotated[int, Field(ge=1, le=2**31)]
     document_end: Count | None
-    dtype: Literal["uint8", "uint16", "uint32", "int32", "int64"]
+    dtype: Dtype
     tokens: Count
     documents: Count
     shards: list[Shard]
@@ -48,7 +49,7 @@ def read_index(folder: Path) -> Index:
     """Raises InputError when it is missing, no index, or contradicts itself."""
     path = folder / NAME
     try:
-        index = Index(**json.loads(path.read_text(encoding="utf-8")))
+        index = Index(**parse_json(path.read_bytes()))
     except FileNotFoundError:
         raise InputError(f"'{folder}' has no {NAME}; give a folder that 'seqmem data prepare' wrote") from None
     except OSError as error:
@@ -57,8 +58,8 @@ def read_index(folder: Path) -> Index:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise InputError(f"'{path}': {key}: {first['msg'].lower()}; prepare the data again") from error
-    except (ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"'{path}' is no index ({' '.join(str(error).split())}); prepare the data again") from error
+    except (ValueError, TypeError) as error:
+        raise InputError(f"'{path}' is no index ({line_of(error)}); prepare the data again") from error
     if sum(shard.tokens for shard in index.shards) != index.tokens or index.documents > index.tokens:
         raise InputError(f"'{path}' contradicts itself: its shards do not add up to its tokens; prepare the data again")
     return index

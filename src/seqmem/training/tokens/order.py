@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from seqmem.errors import InputError
+from seqmem.tasks.base import IGNORE
 from seqmem.training.seeds import generator
 from seqmem.training.tokens.shards import Array
 from seqmem.training.tokens.stream import Reordered, Stream, View
@@ -69,7 +70,7 @@ class Order:
             tokens.append(view.read(start, stop))
             begins.append(view.begins(start, stop))
         ids, new = torch.from_numpy(np.stack(tokens)), torch.from_numpy(np.stack(begins))  # (rows, window + 1)
-        return Batch(ids[:, :-1].contiguous(), ids[:, 1:].masked_fill(new[:, 1:], -100), new[:, :-1].contiguous())
+        return Batch(ids[:, :-1].contiguous(), ids[:, 1:].masked_fill(new[:, 1:], IGNORE), new[:, :-1].contiguous())
 
     def _places(self, step: int) -> tuple[View, Array]:
         """What is read, and where in it each row begins."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from seqmem.errors import InputError
+from seqmem.errors import InputError, line_of
 
 
 @contextmanager
@@ -38,4 +38,4 @@ def open_parquet(path: Path) -> Any:
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(f"'{path}' cannot be read as parquet ({' '.join(str(error).split())}); write it again")
+    return InputError(f"'{path}' cannot be read as parquet ({line_of(error)}); write it again")

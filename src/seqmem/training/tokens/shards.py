@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from seqmem.errors import InputError
+from seqmem.errors import InputError, line_of
 from seqmem.training.tokens.index import DTYPES
 from seqmem.training.tokens.parquet import open_parquet, parquet_file
 
@@ -65,7 +65,7 @@ def _npy(path: Path) -> Array:
     except OSError:
         raise
     except Exception as error:  # of many kinds: the header is read as Python's tokens; also for an array of objects
-        reason = " ".join(str(error).split())
+        reason = line_of(error)
         raise InputError(f"'{path}' is not NumPy's format, or cut short ({reason}); save it with numpy.save") from error
 
 
@@ -129,14 +129,19 @@ class _Parquet:
             return np.asarray(values)
 
     def read(self, start: int, stop: int) -> Array:
-        parts = []
-        while start < stop:
-            group = int(np.searchsorted(self.ends, start, "right"))
-            first = int(self.ends[group - 1]) if group else 0
-            last = min(stop, int(self.ends[group]))
-            parts.append(self._group(group)[start - first : last - first])
-            start = last
+        parts = [self._group(group)[first:last] for group, first, last in stretches(self.ends, start, stop)]
         return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+
+def stretches(ends: Array, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+    """``start`` to ``stop`` - 1 cut into pieces that lie end to end: (which piece, from where in it, to where).
+    ends: of the pieces, cumulative."""
+    while start < stop:
+        piece = int(np.searchsorted(ends, start, "right"))
+        first = int(ends[piece - 1]) if piece else 0
+        last = min(stop, int(ends[piece]))
+        yield piece, start - first, last - first
+        start = last
 
 
 def ends_of_documents(file: TokenFile, token: int) -> Iterator[Array]:

@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from seqmem.errors import InputError
 from seqmem.training.tokens.index import DOCUMENTS, NAME, TOKENIZER, read_index
-from seqmem.training.tokens.shards import Array, TokenFile, ends_of_documents, open_tokens
+from seqmem.training.tokens.shards import Array, TokenFile, ends_of_documents, open_tokens, stretches
 
 
-class View(Protocol):
-    """A row of tokens. ``tokens``: how many."""
+class View(ABC):
+    """A row of tokens. ``tokens``: how many; ``starts``: where documents begin, rising from 0."""
 
     tokens: int
+    starts: Array
 
+    @abstractmethod
     def read(self, start: int, stop: int) -> Array:
         """Tokens ``start`` to ``stop`` - 1, int64."""
 
     def begins(self, start: int, stop: int) -> Array:
         """Which of them begin a document, bool."""
+        marks = np.zeros(stop - start, bool)
+        first, last = np.searchsorted(self.starts, [start, stop], "left")
+        marks[np.asarray(self.starts[first:last]) - start] = True
+        return marks
 
     def documents_within(self, start: Array, stop: Array) -> Array:
         """How many documents begin at ``start`` to ``stop`` - 1, for each pair."""
+        return np.searchsorted(self.starts, stop, "left") - np.searchsorted(self.starts, start, "left")
 
 
-class Stream:
+class Stream(View):
     """The files in their order. starts: (documents,) int64, rising, the first 0."""
 
     def __init__(
@@ -41,14 +48,10 @@ class Stream:
         self.tokens = int(self._ends[-1])
 
     def read(self, start: int, stop: int) -> Array:
-        found = np.empty(stop - start, np.int64)
-        at = start
-        while at < stop:
-            file = int(np.searchsorted(self._ends, at, "right"))
-            first = int(self._ends[file - 1]) if file else 0
-            last = min(stop, int(self._ends[file]))
-            found[at - start : last - start] = self.files[file].read(at - first, last - first)
-            at = last
+        found, at = np.empty(stop - start, np.int64), 0
+        for file, first, last in stretches(self._ends, start, stop):
+            found[at : at + last - first] = self.files[file].read(first, last)
+            at += last - first
         if len(found) and (int(found.min()) < 0 or int(found.max()) >= self.vocab_size):
             wrong = int(found.min()) if int(found.min()) < 0 else int(found.max())
             raise InputError(
@@ -57,44 +60,22 @@ class Stream:
             )
         return found
 
-    def begins(self, start: int, stop: int) -> Array:
-        return _marked(self.starts, start, stop)
 
-    def documents_within(self, start: Array, stop: Array) -> Array:
-        return np.searchsorted(self.starts, stop, "left") - np.searchsorted(self.starts, start, "left")
-
-
-class Reordered:
+class Reordered(View):
     """The documents of a stream in another order, laid end to end. order: a permutation of them."""
 
     def __init__(self, stream: Stream, order: Array) -> None:
         self.stream, self.tokens = stream, stream.tokens
         lengths = np.diff(stream.starts, append=stream.tokens)[order]
         self._from = np.asarray(stream.starts)[order]  # where each lies in the stream
-        self._to = np.cumsum(lengths) - lengths  # and here
+        self._ends = np.cumsum(lengths)  # and where it ends here
+        self.starts = self._ends - lengths
 
     def read(self, start: int, stop: int) -> Array:
-        parts = []
-        while start < stop:
-            document = int(np.searchsorted(self._to, start, "right")) - 1
-            last = int(self._to[document + 1]) if document + 1 < len(self._to) else self.tokens
-            shift = int(self._from[document] - self._to[document])
-            parts.append(self.stream.read(start + shift, min(stop, last) + shift))
-            start = last
-        return np.concatenate(parts)
-
-    def begins(self, start: int, stop: int) -> Array:
-        return _marked(self._to, start, stop)
-
-    def documents_within(self, start: Array, stop: Array) -> Array:
-        return np.searchsorted(self._to, stop, "left") - np.searchsorted(self._to, start, "left")
-
-
-def _marked(starts: Array, start: int, stop: int) -> Array:
-    marks = np.zeros(stop - start, bool)
-    first, last = np.searchsorted(starts, [start, stop], "left")
-    marks[np.asarray(starts[first:last]) - start] = True
-    return marks
+        return np.concatenate([
+            self.stream.read(int(self._from[document]) + first, int(self._from[document]) + last)
+            for document, first, last in stretches(self._ends, start, stop)
+        ])  # fmt: skip
 
 
 def open_stream(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from seqmem.errors import InputError
+from seqmem.loading import parse_json
 from seqmem.training.tokens.parquet import parquet_file
 
 PIECE = 1 << 20  # characters
@@ -113,8 +113,8 @@ def _lines(path: Path, file: Any, field: str) -> Iterator[Piece]:
         if not line.strip():
             continue
         try:
-            found = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            found = parse_json(line)
+        except ValueError as error:
             raise InputError(f"'{path}', line {number} is not JSON ({error}); expected an object a line") from error
         if not isinstance(found, dict) or not isinstance(found.get(field), str):
             keys = ", ".join(map(str, list(found)[:8])) if isinstance(found, dict) else type(found).__name__
