@@ -10,8 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from seqmem.errors import InputError
 from seqmem.interp import Probe, activations_at, fit_probe, latent_saliency, move, probe_error, record, steer
 from seqmem.models import SequenceConfig, SequenceLM
-
-IGNORE = -100
+from seqmem.tasks.base import IGNORE
 
 
 def planted(rows: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -58,8 +57,6 @@ def test_labels_left_out_do_not_count(generator: torch.Generator) -> None:
     x, y = planted(500, generator)
     y[::2] = IGNORE
     probe = fit_probe(x, y, steps=30, generator=torch.Generator().manual_seed(1))
-    other = x.clone()
-    other[::2] = other[1::2]  # the same mean is not needed: only errors are compared
     wrong = (probe(x).argmax(-1) != y)[1::2]
     assert probe_error(probe, x, y) == pytest.approx(float(wrong.float().mean()))
     same = fit_probe(x, y, steps=30, generator=torch.Generator().manual_seed(1))
@@ -104,7 +101,6 @@ def test_steering_changes_one_position_and_what_follows(generator: torch.Generat
     assert torch.equal(x[:, [0, 1, 3, 4, 5]], y[:, [0, 1, 3, 4, 5]])
     assert (probe(y[:, 2]).argmax(-1) == wanted).all()
     torch.testing.assert_close(steered[:, :2], plain[:, :2])
-    assert (steered - plain)[:, 2:].abs().amin((1, 2)).max() >= 0
     assert ((steered - plain)[:, 2:].abs().amax((0, 2)) > 1e-4).all()
     torch.testing.assert_close(model(some).logits, plain)  # nothing is left behind
 

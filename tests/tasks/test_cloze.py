@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import time
-from importlib.resources import files
 
 import pytest
 import torch
 
 from seqmem.errors import InputError
 from seqmem.tasks.base import IGNORE
+from seqmem.tasks.bytes import Bytes
 from seqmem.tasks.cloze import BLANK, CLASSES, CachedNgrams, cloze_questions, memories_of, sentences_of, word_classes
 from seqmem.tasks.cloze_stories import GAPS, SENTENCE, WORDS, ClozeStories
 
@@ -18,8 +17,7 @@ from seqmem.tasks.cloze_stories import GAPS, SENTENCE, WORDS, ClozeStories
 @pytest.fixture(scope="module")
 def book() -> list[tuple[str, ...]]:
     """Half of the novel inside the package."""
-    text = gzip.decompress(files("seqmem.tasks").joinpath("data/moby_dick.txt.gz").read_bytes()).decode()
-    return sentences_of(text)[:4000]
+    return sentences_of(Bytes().text.written())[:4000]
 
 
 def test_sentences() -> None:

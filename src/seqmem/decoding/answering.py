@@ -11,14 +11,12 @@ from torch import Tensor
 
 from seqmem.errors import InputError
 from seqmem.interp.attention import evaluating, last_logits
-from seqmem.tasks.tokenizers import Reader
+from seqmem.tasks.tokenizers import Reader, alike, greedy
 
-AT_ONCE = 64
 PROMPT = "{passage}\nQuestion: {question}\nAnswer:"
 CLOSED = "Question: {question}\nAnswer:"
 
 
-@torch.no_grad()
 def generated(
     model: Any, tokenizer: Any, prompts: Sequence[str], *, max_new_tokens: int = 12, stop: Sequence[str] = ("\n",)
 ) -> list[str]:
@@ -27,24 +25,10 @@ def generated(
     model: of transformers, or a :class:`~seqmem.models.SequenceLM`. tokenizer: called with ``add_special_tokens``, with
     ``decode``. Prompts of one length are read together, so that nothing is padded.
     """
-    reader, device = Reader(tokenizer), next(model.parameters()).device
-    rows = [reader.ids(prompt) for prompt in prompts]
-    said = [""] * len(rows)
-    for group in _alike([(len(row),) for row in rows]):
-        ids = torch.tensor([rows[n] for n in group], device=device)
-        with evaluating(model):
-            new = model.generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
-                pad_token_id=_end_of(model, 0),
-            )[:, ids.shape[1] :]
-        for n, row in zip(group, new.tolist(), strict=True):
-            end = _end_of(model, -1)
-            row = row[: row.index(end)] if end in row else row
-            said[n] = re.split("|".join(map(re.escape, stop)) or "$", tokenizer.decode(row).lstrip())[0].strip()
-    return said
+    with evaluating(model):
+        rows = greedy(model, Reader(tokenizer), prompts, [max_new_tokens] * len(prompts))
+    ends = "|".join(map(re.escape, stop)) or "$"
+    return [re.split(ends, tokenizer.decode(row).lstrip())[0].strip() for row in rows]
 
 
 @torch.no_grad()
@@ -64,7 +48,7 @@ def log_likelihoods(
     for n, (tokens, count) in enumerate(pairs):
         contexts.setdefault((count, *tokens[:-1]), []).append(n)
     rows = list(contexts)
-    for group in _alike([(len(row), row[0]) for row in rows]):
+    for group in alike([(len(row), row[0]) for row in rows]):
         ids = torch.tensor([rows[n][1:] for n in group], device=device)
         asked = rows[group[0]][0]
         with evaluating(model):
@@ -105,18 +89,3 @@ def reader_of(
         return generated(model, tokenizer, prompts, max_new_tokens=max_new_tokens, stop=stop)
 
     return read
-
-
-def _alike(keys: Sequence[tuple[int, ...]]) -> list[list[int]]:
-    """The places of equal keys, at most so many together."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for n, key in enumerate(keys):
-        groups.setdefault(key, []).append(n)
-    return [places[at : at + AT_ONCE] for places in groups.values() for at in range(0, len(places), AT_ONCE)]
-
-
-def _end_of(model: Any, otherwise: int) -> int:
-    """The model's end token; a list's first."""
-    end = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    end = end[0] if isinstance(end, list) else end
-    return otherwise if end is None else int(end)

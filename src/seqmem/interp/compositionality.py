@@ -5,14 +5,14 @@ codes: (strings, bits) of 0 and 1; concepts: (strings, concepts), the number of 
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from seqmem.errors import InputError
 
-ASSIGNMENTS = ("greedy", "exhaustive", "association")
+Assignment = Literal["greedy", "exhaustive", "association"]
 MOST = 14  # bits whose assignments are all looked at
 
 
@@ -23,9 +23,7 @@ class ResidualEntropy(NamedTuple):
     part: tuple[int, ...]
 
 
-def residual_entropy(
-    codes: Tensor, concepts: Tensor, assignment: Literal["greedy", "exhaustive", "association"] = "greedy"
-) -> ResidualEntropy:
+def residual_entropy(codes: Tensor, concepts: Tensor, assignment: Assignment = "greedy") -> ResidualEntropy:
     """What is left open about each concept by the bits that stand for it, relative to what is open without them:
 
         re = 1/C sum_c H(concept_c | z[part_c]) / H(concept_c)
@@ -37,8 +35,8 @@ def residual_entropy(
     of the strings given: with few strings to a code they are too low.
     """
     _check(codes, concepts)
-    if assignment not in ASSIGNMENTS:
-        raise InputError(f"assignment is {assignment!r}, expected one of {', '.join(ASSIGNMENTS)}")
+    if assignment not in get_args(Assignment):
+        raise InputError(f"assignment is {assignment!r}, expected one of {', '.join(get_args(Assignment))}")
     bits, count = codes.shape[1], concepts.shape[1]
     if assignment == "exhaustive":
         if bits > MOST:
@@ -124,18 +122,19 @@ def _greedy(codes: Tensor, concepts: Tensor) -> list[int]:
     bits, count = codes.shape[1], concepts.shape[1]
     own: list[list[int]] = [[] for _ in range(count)]
     left = [1.0 if _entropy(concepts[:, c]) else 0.0 for c in range(count)]
-    free = list(range(bits))
-    while free:
-        gains = {
-            (bit, c): (left[c] - _open(codes[:, [*own[c], bit]], concepts[:, c]), -len(own[c]))
-            for bit in free
-            for c in range(count)
-        }
+    part = [-1] * bits
+
+    def gain(bit: int, c: int) -> tuple[float, int]:
+        return left[c] - _open(codes[:, [*own[c], bit]], concepts[:, c]), -len(own[c])
+
+    gains = {(bit, c): gain(bit, c) for bit in range(bits) for c in range(count)}
+    while gains:
         bit, c = max(gains, key=lambda pair: gains[pair])
+        part[bit] = c
         own[c].append(bit)
-        free.remove(bit)
         left[c] -= gains[bit, c][0]
-    return [next(c for c in range(count) if bit in own[c]) for bit in range(bits)]
+        gains = {(b, d): gain(b, d) if d == c else old for (b, d), old in gains.items() if b != bit}
+    return part
 
 
 def _association(codes: Tensor, concept: Tensor) -> Tensor:

@@ -16,9 +16,7 @@ from torch import Tensor, nn
 
 from seqmem.errors import InputError
 from seqmem.interp.hooks import intervene, record
-
-#: the label of a thing that is not to be learned, judged or changed
-IGNORE = -100
+from seqmem.tasks.base import IGNORE  # the label of a thing that is not to be learned, judged or changed
 
 
 class Probe(nn.Module):

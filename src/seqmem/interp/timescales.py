@@ -112,6 +112,7 @@ def dimensionality(activity: Tensor, share: float = 0.9) -> int:
     if not 0 < share <= 1:
         raise InputError(f"share is {share}, expected above 0 and at most 1")
     x = activity.detach().double().flatten(0, -2)
-    values = torch.linalg.eigvalsh((x - x.mean(0)).mT @ (x - x.mean(0))).flip(0).clamp(min=0)
+    x = x - x.mean(0)
+    values = torch.linalg.eigvalsh(x.mT @ x).flip(0).clamp(min=0)
     held = values.cumsum(0) / values.sum()
     return min(int((held < share - 1e-12).sum()) + 1, len(values))

@@ -146,10 +146,9 @@ def scratchpad_loss(
         loss = F.cross_entropy(read.label[:, 0], label)
         return loss if scratchpad == "label" else loss + weight * _drawn(read.drawing[:, 0], frames[rows, last])
     if scratchpad == "multi":
-        count = network.frames
-        wanted = [frames[:, min(t + 1, frames.shape[1] - 1)] for t in range(count)]
-        read = network(torch.stack([frames[:, min(t, frames.shape[1] - 1)] for t in range(count)], 1))
-        return F.cross_entropy(read.label[:, -1], label) + weight * _drawn(read.drawing, torch.stack(wanted, 1))
+        shown = frames[:, torch.arange(network.frames + 1).clamp(max=frames.shape[1] - 1)]
+        read = network(shown[:, :-1])
+        return F.cross_entropy(read.label[:, -1], label) + weight * _drawn(read.drawing, shown[:, 1:])
     number = (torch.rand(len(frames), generator=generator) * (last + 1)).long()
     read = network(frames[rows, number][:, None])
     done = number == last
@@ -180,18 +179,17 @@ def answer(network: SketchViT, image: Tensor, scratchpad: Scratchpad, *, most: i
             read = network(torch.stack(frames, 1))
             frames.append(read.drawing[:, -1].argmax(-1))
         return Answer(read.label[:, -1].argmax(-1), torch.stack(frames, 1), taken + network.frames)
-    running, now = torch.ones_like(taken, dtype=torch.bool), image
-    label = torch.zeros_like(taken)
+    now, label = image, torch.zeros_like(taken)
+    rows = torch.arange(len(image), device=image.device)  # that have not halted
     for step in range(most + 1):
-        rows = running.nonzero()[:, 0]
         read = network(now[rows][:, None])
         label[rows] = read.label[:, 0].argmax(-1)
-        goes_on = rows[read.halt[:, 0] < 0]
-        running = torch.zeros_like(running).index_fill(0, goes_on, True)
-        if step == most or not len(goes_on):
+        goes_on = read.halt[:, 0] < 0
+        if step == most or not goes_on.any():
             break
-        now = now.index_copy(0, goes_on, read.drawing[read.halt[:, 0] < 0, 0].argmax(-1))
-        taken[goes_on] += 1
+        rows = rows[goes_on]
+        now = now.index_copy(0, rows, read.drawing[goes_on, 0].argmax(-1))
+        taken[rows] += 1
         frames.append(now)
     return Answer(label, torch.stack(frames, 1), taken)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from seqmem.tasks.cloze import CachedNgrams, Cloze, Memories, cloze_questions, m
 from seqmem.tasks.cloze_stories import BLANK, GAPS, SENTENCE, WORDS, ClozeStories, Gapped
 
 KINDS = ("entity", "preposition")
+Which = Literal["questions", "test"]
 
 PAPER = Paper(
     slug="cbt-window-memory",
@@ -82,18 +83,16 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
     return {"figures": parts[part](settings, seed, report)}
 
 
-def _stories(kind: str, settings: dict[str, Any], seed: int) -> tuple[Gapped, Gapped]:
-    """To learn from, and to be asked about."""
-    return tuple(  # type: ignore[return-value]
-        ClozeStories().gapped(settings[count], SENTENCES, kind, torch.Generator().manual_seed(start + seed))
-        for count, start in (("questions", 0), ("test", 10_000))
-    )
+def _stories(kind: str, which: Which, settings: dict[str, Any], seed: int) -> Gapped:
+    """To learn from, or to be asked about."""
+    generator = torch.Generator().manual_seed(seed + (10_000 if which == "test" else 0))
+    return ClozeStories().gapped(settings[which], SENTENCES, kind, generator)
 
 
 def _memories(settings: dict[str, Any], seed: int, report: Report) -> dict[str, float]:
     figures: dict[str, float] = {}
     for kind in KINDS:
-        train, test = _stories(kind, settings, seed)
+        train, test = (_stories(kind, which, settings, seed) for which in get_args(Which))
         windows = _windowed(train), _windowed(test)
         network = _window_network(windows[0], train.answer, len(WORDS), seed, 1, report)
         figures["window" if kind == "entity" else "window_preposition"] = _right(network, windows[1], test.answer)
@@ -155,7 +154,7 @@ def _memory_network(
     size = memory[0].shape[1] + 30
     network = MemoryNetwork(len(WORDS), WIDTH, hops=HOPS, memory=size, generator=generator)
     rows = _order(len(train.answer), EPOCHS, generator)
-    right = train.candidates.gather(1, train.answer[:, None])[:, 0]
+    right = train.right
 
     def loss_of(step: int) -> Tensor:
         chosen, network.linear = rows[step], step < len(rows) // 3  # linear start
@@ -167,7 +166,12 @@ def _memory_network(
         logits = torch.cat(
             [network(m, q).logits for m, q in zip(memory[1].split(256), query[1].split(256), strict=True)]
         )
-    return float((logits.gather(1, test.candidates).argmax(1) == test.answer).float().mean())
+    return _likeliest(logits, test)
+
+
+def _likeliest(logits: Tensor, told: Gapped) -> float:
+    """How often the likeliest candidate is the answer; logits: (batch, vocabulary)."""
+    return float((logits.gather(1, told.candidates).argmax(1) == told.answer).float().mean())
 
 
 def _order(count: int, epochs: int, generator: torch.Generator) -> list[Tensor]:
@@ -195,9 +199,9 @@ def _lstm(settings: dict[str, Any], seed: int, report: Report) -> dict[str, floa
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     lm = SequenceLM(SequenceConfig(len(WORDS), 64, layers=["lstm"]))
-    train, _ = _stories("entity", settings, seed)
+    train = _stories("entity", "questions", settings, seed)
     filled = train.query.clone()
-    filled.scatter_(1, train.gap[:, None], train.candidates.gather(1, train.answer[:, None]))
+    filled.scatter_(1, train.gap[:, None], train.right[:, None])
     rows = torch.cat([train.context, filled[:, None]], 1).flatten(1)
     steps = settings["steps"]
 
@@ -208,7 +212,7 @@ def _lstm(settings: dict[str, Any], seed: int, report: Report) -> dict[str, floa
     descend(lm, loss_of, steps, RATE, lambda step: report(step / steps, "LSTM"))
     figures = {}
     for kind, name in zip(KINDS, ("lstm", "lstm_preposition"), strict=True):
-        test = _stories(kind, settings, seed)[1]
+        test = _stories(kind, "test", settings, seed)
         text = torch.cat([test.context, test.query[:, None]], 1).flatten(1)
         before = test.context.shape[1] * SENTENCE + test.gap - 1
         with torch.no_grad():
@@ -216,14 +220,14 @@ def _lstm(settings: dict[str, Any], seed: int, report: Report) -> dict[str, floa
                 lm.run(part)[0][torch.arange(len(part)), at]
                 for part, at in zip(text.split(100), before.split(100), strict=True)
             ])  # fmt: skip
-        figures[name] = float((logits.gather(1, test.candidates).argmax(1) == test.answer).float().mean())
+        figures[name] = _likeliest(logits, test)
     return figures
 
 
 def _book(settings: dict[str, Any], seed: int, report: Report) -> dict[str, float]:
     """Questions from the novel inside the package."""
     generator = torch.Generator().manual_seed(seed)
-    book = sentences_of(bytes(Bytes().text.data.tolist()).decode("utf-8", errors="replace"))[: settings["sentences"]]
+    book = sentences_of(Bytes().text.written())[: settings["sentences"]]
     made = {}
     for kind in ("entity", "noun", "verb", "preposition"):
         report(0.1, f"questions: {kind}")

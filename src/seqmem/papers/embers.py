@@ -18,7 +18,6 @@ from seqmem.tasks.text import Draws
 
 #: from the commonest to rare ones; the last but one is the paper's rare twin of rot-13
 SHIFTS = ("13", "1", "3", "12", "24")
-RARE = "12"
 
 PAPER = Paper(
     slug="embers",

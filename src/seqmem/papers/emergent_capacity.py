@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -100,11 +101,10 @@ def measure(part: str, settings: dict[str, Any], seed: int, model: str | None, r
             exchanged = max(exchanged, found.pop("exchanged"))
             figures |= {f"{name}_{cell}": value for name, value in found.items()}
             done += 1
-    cells = [f"b{bits}_h{hidden}" for bits in settings["bits"] for hidden in settings["hidden"]]
-    capable = [cell for cell in cells if cell in CELLS[3:] and not cell.endswith("_h8")]
+    capable = [cell for cell in CELLS[3:] if not cell.endswith("_h8")]
     figures |= {
-        "rank": _rank(figures, cells, "re", -1),
-        "rank_topo": _rank(figures, cells, "topo", 1),
+        "rank": _rank(figures, CELLS, "re", -1),
+        "rank_topo": _rank(figures, CELLS, "topo", 1),
         "rank_capable": _rank(figures, capable, "re", -1),
         "exchanged": exchanged,
     }
@@ -155,7 +155,7 @@ def _cell(
     }
 
 
-def _rank(figures: dict[str, float], cells: list[str], measure: str, sign: int) -> float:
+def _rank(figures: dict[str, float], cells: Sequence[str], measure: str, sign: int) -> float:
     """Spearman's correlation over settings between recall and a measure of the code; 0 where one does not vary."""
     from scipy.stats import spearmanr
 

@@ -128,7 +128,7 @@ def _pretrained(settings: dict[str, Any], seed: int, model: str | None, report: 
     lm, tokenizer = subject(model, settings)
     generator = torch.Generator().manual_seed(seed)
     rows, length = settings["longer"]
-    novel = bytes(Bytes().text.part("test").tolist()).decode("utf-8", "replace")
+    novel = Bytes().text.written("test")
     ids = torch.tensor(tokenizer(novel, add_special_tokens=False)["input_ids"])
     windows = ids.unfold(0, BEGINNING + length, BEGINNING)
     human = windows[torch.randperm(len(windows), generator=generator)[:rows]]

@@ -63,7 +63,7 @@ HEADS = ("softmax", "monotone", "non-monotonic")
 def _sentences(split: str) -> Tensor:
     """(sentences, LONGEST + 1) bytes, each sentence of 20 to LONGEST bytes followed by the end token and filled with
     it."""
-    text = " ".join(bytes(Bytes().text.part(split).tolist()).decode("utf-8", "replace").split())
+    text = " ".join(Bytes().text.written(split).split())
     found = [s.strip().encode() for s in re.findall(r"[A-Z][^.!?]*[.!?]", text)]
     rows = [torch.tensor([*s, *[END] * (LONGEST + 1 - len(s))]) for s in found if 20 <= len(s) <= LONGEST]
     return torch.stack(rows)

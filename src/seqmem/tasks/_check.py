@@ -70,6 +70,16 @@ def choice(task: str, option: str, value: Any, known: Sequence[str]) -> str:
     return value
 
 
+def choices(task: str, option: str, value: Any, known: Sequence[str]) -> tuple[str, ...]:
+    """A tuple of distinct ones of ``known`` from one, a list or a tuple."""
+    values = (value,) if isinstance(value, str) else tuple(value)
+    for one in values:
+        choice(task, option, one, known)
+    if not values or len(set(values)) < len(values):
+        raise InputError(f"task '{task}': {option}={list(values)}, expected one or more, each once: {', '.join(known)}")
+    return values
+
+
 def lengths_to_test(task: str, value: Any, train_length: int) -> tuple[int, ...]:
     """The training length first, then those given as ``test_lengths``; none given: 1, 2 and 4 times the training
     length."""

@@ -32,6 +32,16 @@ def shuffled(values: Tensor, generator: torch.Generator) -> Tensor:
     return values.gather(1, order)
 
 
+def in_turn(rows: int, count: int, generator: torch.Generator) -> Tensor:
+    """(rows,) int64: 0 to ``count`` - 1 round and round, from a random start."""
+    return (torch.arange(rows) + torch.randint(count, (), generator=generator)) % count
+
+
+def any_of(possible: Tensor, generator: torch.Generator) -> Tensor:
+    """For each row one of the columns that are possible, (rows, columns) bool; the first, where none is."""
+    return (torch.rand(possible.shape, generator=generator, dtype=torch.float64) * possible).argmax(1)
+
+
 def weighted(rows: int, count: int, weights: Tensor, generator: torch.Generator) -> Tensor:
     """``count`` distinct indices for each row, drawn one by one in proportion to what is left of ``weights``.
 

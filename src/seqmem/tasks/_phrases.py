@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -130,14 +129,6 @@ def center_embedded(kind: str, types: int, levels: int = 1) -> list[Skeleton]:
     return made
 
 
-class Parted(NamedTuple):
-    """batch, and the words that the two rules say where they part: (rows, time), IGNORE elsewhere."""
-
-    batch: Batch
-    tree: Tensor
-    line: Tensor
-
-
 class Phrases:
     """Several lists of sentences of a kind, and the words that fill them."""
 
@@ -193,8 +184,8 @@ class Phrases:
         following = torch.where(batch.targets != IGNORE, batch.targets, following)
         return batch._replace(targets=following.masked_fill(following == BLANK, IGNORE))
 
-    def parted(self, skeleton: Tensor, change: Tensor, generator: torch.Generator) -> Parted:
-        """Rows in words on which the rules do not agree; ``change`` is true everywhere."""
+    def parted(self, skeleton: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows that are changed, in words on which the rules do not agree: (inputs, the tree's targets, the line's)."""
         word, number = self._drawn(skeleton, generator)
         main, front = self._main[skeleton], self._front[skeleton]
         rows = torch.arange(len(skeleton))
@@ -205,7 +196,7 @@ class Phrases:
             numbers = number.gather(1, self._subject[skeleton])
             alike = (word[rows, main] == word[rows, front]) & (numbers[rows, main] == numbers[rows, front])
             word[rows, main] = torch.where(alike, 1 - word[rows, main], word[rows, main])
-        batch = self._laid_out(skeleton, change, word, number)
+        batch = self._laid_out(skeleton, torch.ones(len(skeleton), dtype=torch.bool), word, number)
         size = self._size[skeleton]
         if self.tense:
             at = size + main
@@ -217,7 +208,7 @@ class Phrases:
             answers = batch.inputs[rows, main], batch.inputs[rows, front]
         tree, line = torch.full_like(batch.targets, IGNORE), torch.full_like(batch.targets, IGNORE)
         tree[rows, at], line[rows, at] = answers
-        return Parted(batch, tree, line)
+        return batch.inputs, tree, line
 
     def _drawn(self, skeleton: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Which word of its category stands in a slot, and which number a noun has there, (rows, slot) each."""

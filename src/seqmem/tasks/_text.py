@@ -39,6 +39,11 @@ class Text(NamedTuple):
         first, last = _bounds(len(self.data))[split]
         return self.data[first:last]
 
+    def written(self, split: str | None = None) -> str:
+        """A part, by default the whole, as characters; bytes that are no UTF-8 become U+FFFD."""
+        data = self.data if split is None else self.part(split)
+        return data.numpy().tobytes().decode("utf-8", errors="replace")
+
 
 def _bounds(size: int) -> dict[str, tuple[int, int]]:
     validation, test = size * 90 // 100, size * 95 // 100

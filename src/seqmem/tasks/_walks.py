@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from seqmem.tasks._draw import any_of
+
 PHRASE = 7  # words of the longest sentence or question
 
 
@@ -125,11 +127,6 @@ def _phrase(*words: str | Tensor) -> Tensor:
     return phrase
 
 
-def _any_of(possible: Tensor, generator: torch.Generator) -> Tensor:
-    """For each row one of the columns that are possible; any, where none is."""
-    return (torch.rand(possible.shape, generator=generator, dtype=torch.float64) * possible).argmax(1)
-
-
 def _support(rows: int, *facts: Tensor) -> Tensor:
     """(batch, 3), -1 where there are no more facts."""
     support = torch.full((rows, 3), NEVER)
@@ -140,7 +137,7 @@ def _support(rows: int, *facts: Tensor) -> Tensor:
 
 def _one(rows: int, sentences: int, generator: torch.Generator) -> tuple[Stories, Tensor]:
     lives = _live(rows, sentences, False, generator)
-    who, row = _any_of(lives.walk != NEVER, generator), torch.arange(rows)
+    who, row = any_of(lives.walk != NEVER, generator), torch.arange(rows)
     question = _phrase("where", "is", PERSON + who)
     support = _support(rows, lives.walk[row, who])
     return (lives.sentences, question, PLACE + lives.place[row, who], support), support[:, 0] != NEVER
@@ -148,7 +145,7 @@ def _one(rows: int, sentences: int, generator: torch.Generator) -> tuple[Stories
 
 def _two(rows: int, sentences: int, generator: torch.Generator) -> tuple[Stories, Tensor]:
     lives = _live(rows, sentences, True, generator)
-    what, row = _any_of(lives.handled != NEVER, generator), torch.arange(rows)
+    what, row = any_of(lives.handled != NEVER, generator), torch.arange(rows)
     question = _phrase("where", "is", "the", THING + what)
     support = _support(rows, lives.handled[row, what], lives.carried[row, what])
     return (lives.sentences, question, PLACE + lives.lies[row, what], support), support[:, 0] != NEVER
@@ -156,7 +153,7 @@ def _two(rows: int, sentences: int, generator: torch.Generator) -> tuple[Stories
 
 def _three(rows: int, sentences: int, generator: torch.Generator) -> tuple[Stories, Tensor]:
     lives = _live(rows, sentences, True, generator)
-    what, row = _any_of(lives.before != NOWHERE, generator), torch.arange(rows)
+    what, row = any_of(lives.before != NOWHERE, generator), torch.arange(rows)
     question = _phrase("where", "was", "the", THING + what, "before", "the", PLACE + lives.lies[row, what])
     support = lives.journey[row, what]
     return (lives.sentences, question, PLACE + lives.before[row, what], support), support[:, 0] != NEVER

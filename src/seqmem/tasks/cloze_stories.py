@@ -49,6 +49,11 @@ class Gapped(NamedTuple):
     candidates: Tensor
     answer: Tensor
 
+    @property
+    def right(self) -> Tensor:
+        """(batch,) the tokens that are missing."""
+        return self.candidates.gather(1, self.answer[:, None])[:, 0]
+
 
 @dataclass(frozen=True)
 class ClozeStories(Task):
@@ -76,14 +81,7 @@ class ClozeStories(Task):
 
     def __post_init__(self) -> None:
         length = _check.integer("cloze_stories", "length", self.length, at_least=1)
-        kinds = (self.kinds,) if isinstance(self.kinds, str) else tuple(self.kinds)
-        for kind in kinds:
-            _check.choice("cloze_stories", "kinds", kind, tuple(GAPS))
-        if not kinds or len(set(kinds)) < len(kinds):
-            raise InputError(
-                f"task 'cloze_stories': kinds={list(kinds)}, expected one or more, each once: {', '.join(GAPS)}"
-            )
-        object.__setattr__(self, "kinds", kinds)
+        object.__setattr__(self, "kinds", _check.choices("cloze_stories", "kinds", self.kinds, tuple(GAPS)))
         object.__setattr__(self, "test_lengths", _check.lengths_to_test("cloze_stories", self.test_lengths, length))
         for one in self.test_lengths:
             self._sentences(one)
@@ -130,7 +128,7 @@ class ClozeStories(Task):
         query.scatter_(1, gap[:, None], BLANK)
         if kind == "entity":
             met = torch.zeros(count, len(WORDS), dtype=torch.bool)
-            met.scatter_(1, context[:, :, (2, 10)].flatten(1), True)
+            met.scatter_(1, context[:, :, places].flatten(1), True)
             among = met.nonzero()[:, 1].view(count, CAST)
         else:
             first = {"noun": PLACES, "verb": VERBS, "preposition": PREPOSITIONS}[kind][0]
@@ -143,7 +141,7 @@ class ClozeStories(Task):
         start."""
         _check.request("cloze_stories", batch_size, length, generator, split)
         sentences = self._sentences(length)
-        groups = (torch.arange(batch_size) + torch.randint(len(self.kinds), (), generator=generator)) % len(self.kinds)
+        groups = _draw.in_turn(batch_size, len(self.kinds), generator)
         inputs = torch.zeros(batch_size, length, dtype=torch.int64)
         targets = torch.full_like(inputs, IGNORE)
         for group, kind in enumerate(self.kinds):
@@ -152,7 +150,7 @@ class ClozeStories(Task):
                 told = self.gapped(len(rows), sentences, kind, generator)
                 lines = torch.cat([told.context, told.query[:, None]], 1).flatten(1)
                 inputs[rows, -1 - lines.shape[1] : -1] = lines
-                targets[rows, -1] = told.candidates[torch.arange(len(rows)), told.answer]
+                targets[rows, -1] = told.right
         inputs[:, -1] = NUMBER["?"]
         return Batch(inputs, targets, groups)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from seqmem.errors import InputError
-from seqmem.tasks import _check
+from seqmem.tasks import _check, _draw
 from seqmem.tasks.base import IGNORE, Batch, Changes, Split, Task
 from seqmem.tasks.string_tasks.kinds import Kind, kind_of
 from seqmem.tasks.string_tasks.material import LIKELY, UNLIKELY, text
@@ -103,7 +103,7 @@ class Embers(Task):
         _check.request("embers", batch_size, length, generator, split)
         draws, kind = Draws(generator), kind_of(self.kind)
         if split == "test":
-            groups = (torch.arange(batch_size) + torch.randint(4, (), generator=generator)) % 4
+            groups = _draw.in_turn(batch_size, 4, generator)
             names = [self.variants[0] if group < 2 else draws.choice(self.variants[1:]) for group in groups.tolist()]
             likely = [group % 2 == 0 for group in groups.tolist()]
         else:

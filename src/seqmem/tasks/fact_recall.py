@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from seqmem.errors import InputError
-from seqmem.tasks import _check
+from seqmem.tasks import _check, _draw
 from seqmem.tasks._fact_tables import OBJECT, QUESTION, ROLES, STATEMENT, Tables, build, phrase, some_matters
 from seqmem.tasks._packing import at_the_end, that_fit
 from seqmem.tasks.base import IGNORE, Batch, Changes, Split, Task
@@ -132,7 +132,7 @@ class FactRecall(Task):
         if split == "train":
             inputs, targets = self._lesson(batch_size, length, generator)
             return Batch(inputs, targets, torch.zeros(batch_size, dtype=torch.int64))
-        groups = (torch.arange(batch_size) + torch.randint(len(SLICES), (), generator=generator)) % len(SLICES)
+        groups = _draw.in_turn(batch_size, len(SLICES), generator)
         inputs, targets = (torch.empty(batch_size, length, dtype=torch.int64) for _ in range(2))
         for group, (role, words) in enumerate(SLICES.values()):
             rows = (groups == group).nonzero().squeeze(1)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from seqmem.errors import InputError
-from seqmem.tasks import _check
+from seqmem.tasks import _check, _draw
 from seqmem.tasks._fact_tables import OBJECT, QUESTION, STATEMENT, Tables, build, phrase
 from seqmem.tasks._packing import at_the_end
 from seqmem.tasks.base import IGNORE, Batch, Changes, Split, Task
@@ -147,7 +147,7 @@ class KnowledgeConflicts(Task):
         _check.request("knowledge_conflicts", batch_size, length, generator, split)
         if split == "train":
             return _batch(self._lesson(batch_size, length, generator), length, torch.ones(batch_size).long())
-        groups = (torch.arange(batch_size) + torch.randint(len(SLICES), (), generator=generator)) % len(SLICES)
+        groups = _draw.in_turn(batch_size, len(SLICES), generator)
         told = [self.posed(name, batch_size, length, generator) for name in SLICES]
         return _batch(_one_of(told, groups), length, groups)
 
@@ -214,7 +214,7 @@ class KnowledgeConflicts(Task):
         return Posed(
             sentences.masked_fill((kind == 0)[:, None, None], 0),
             question.masked_fill(behind, 0),
-            torch.where(kind == 3, substitute, truth),
+            told,
             truth,
             relation,
         )

@@ -109,8 +109,7 @@ class MQAR(Task):
         row, from a random start."""
         _check.request("mqar", batch_size, length, generator, split)
         self._check_length(length)
-        start = torch.randint(len(self.pairs), (), generator=generator)
-        groups = (torch.arange(batch_size) + start) % len(self.pairs)
+        groups = _draw.in_turn(batch_size, len(self.pairs), generator)
         inputs = torch.empty(batch_size, length, dtype=torch.int64)
         targets = torch.empty(batch_size, length, dtype=torch.int64)
         for group, count in enumerate(self.pairs):

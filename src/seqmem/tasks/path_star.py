@@ -107,8 +107,7 @@ class PathStar(Task):
         from a random start."""
         _check.request("path_star", batch_size, length, generator, split)
         self._check_length(length)
-        start = torch.randint(len(self.arms), (), generator=generator)
-        groups = (torch.arange(batch_size) + start) % len(self.arms)
+        groups = _draw.in_turn(batch_size, len(self.arms), generator)
         inputs = torch.empty(batch_size, length, dtype=torch.int64)
         targets = torch.empty(batch_size, length, dtype=torch.int64)
         for group, arms in enumerate(self.arms):

@@ -105,7 +105,7 @@ class SetIntersection(Task):
         longer = _draw.shuffled(torch.cat([items[:, :1], items[:, self.short :]], 1), generator)
         groups = torch.zeros(batch_size, dtype=torch.int64)
         if self.order == "both":
-            groups = (torch.arange(batch_size) + torch.randint(2, (), generator=generator)) % 2
+            groups = _draw.in_turn(batch_size, 2, generator)
         told, other = self._told(short, longer), self._told(longer, short)
         told = other if self.order == "long_first" else torch.where(groups[:, None] == 0, told, other)
         inputs = torch.cat([told] * self.times + [torch.full((batch_size, 1), ASK)], 1)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from seqmem.errors import InputError
-from seqmem.tasks import _check
+from seqmem.tasks import _check, _draw
 from seqmem.tasks._walks import GRAMMAR, KINDS, PHRASE, SENTENCE, WORDS, tell
 from seqmem.tasks.base import IGNORE, Batch, Changes, Split, Task
 
@@ -64,14 +64,7 @@ class Stories(Task):
 
     def __post_init__(self) -> None:
         length = _check.integer("stories", "length", self.length, at_least=1)
-        kinds = (self.kinds,) if isinstance(self.kinds, str) else tuple(self.kinds)
-        for kind in kinds:
-            _check.choice("stories", "kinds", kind, KINDS)
-        if not kinds or len(set(kinds)) < len(kinds):
-            raise InputError(
-                f"task 'stories': kinds={list(kinds)}, expected one or more, each once: {', '.join(KINDS)}"
-            )
-        object.__setattr__(self, "kinds", kinds)
+        object.__setattr__(self, "kinds", _check.choices("stories", "kinds", self.kinds, KINDS))
         object.__setattr__(self, "test_lengths", _check.lengths_to_test("stories", self.test_lengths, length))
         for one in self.test_lengths:
             self._sentences(one)
@@ -112,8 +105,7 @@ class Stories(Task):
         from a random start."""
         _check.integer("stories", "batch_size", batch_size, at_least=1)
         _check.integer("stories", "sentences", sentences, at_least=4)
-        start = torch.randint(len(self.kinds), (), generator=generator)
-        groups = (torch.arange(batch_size) + start) % len(self.kinds)
+        groups = _draw.in_turn(batch_size, len(self.kinds), generator)
         story = torch.zeros(batch_size, sentences, PHRASE, dtype=torch.int64)
         question = torch.zeros(batch_size, PHRASE, dtype=torch.int64)
         answer = torch.zeros(batch_size, dtype=torch.int64)

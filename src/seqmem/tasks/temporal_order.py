@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from seqmem.errors import InputError
-from seqmem.tasks import _check
+from seqmem.tasks import _check, _draw
 from seqmem.tasks._packing import at_the_end
 from seqmem.tasks.base import IGNORE, Batch, Changes, Split, Task
 from seqmem.tasks.temporal.timeline import ACTIONS, BEFORE, MEANWHILE, PEOPLE, THEN, Told, tell_timelines
@@ -138,7 +138,7 @@ class TemporalOrder(Task):
         if split == "train":
             told, questions = self.told(batch_size, length, self.agreement, generator, self.after)
             return rows_of(told, questions, length, torch.zeros(batch_size).long())
-        groups = (torch.arange(batch_size) + torch.randint(len(SLICES), (), generator=generator)) % len(SLICES)
+        groups = _draw.in_turn(batch_size, len(SLICES), generator)
         each = [rows_of(*self.told(batch_size, length, share, generator), length, groups) for share in SLICES.values()]
         inputs, targets = (
             torch.stack(parts)[groups, torch.arange(batch_size)]

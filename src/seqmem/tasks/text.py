@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 import torch
 
 from seqmem.errors import InputError
-from seqmem.tasks import _check
+from seqmem.tasks import _check, _draw
 from seqmem.tasks._sentences import FILLER, WORDS
 from seqmem.tasks.base import IGNORE, Batch, Split, Task
 from seqmem.tasks.tokenizers import ByteTokenizer, Reader, WordTokenizer, best_guess
@@ -212,7 +212,7 @@ class TextTask(Task):
         """``batch_size`` fresh documents, each at the end of its row, blanks before it; the answer's tokens are asked,
         each given those before it. The depth goes round fifths of the text from row to row, from a random start."""
         _check.request(self.name, batch_size, length, generator, split)
-        groups = (torch.arange(batch_size) + torch.randint(DEPTHS, (), generator=generator)) % DEPTHS
+        groups = _draw.in_turn(batch_size, DEPTHS, generator)
         within = torch.rand(batch_size, generator=generator, dtype=torch.float64)
         depths: list[float] = ((groups + within) / DEPTHS).tolist()
         tokenizer = self.tokenizer

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from seqmem.errors import InputError
 from seqmem.tasks._sentences import words_of
+
+AT_ONCE = 64  # texts that a model reads together
 
 
 class ByteTokenizer:
@@ -91,6 +93,51 @@ class Reader:
         whole, alone = self.ids(prompt + answer), self.ids(prompt)
         common = next((i for i, (a, b) in enumerate(zip(whole, alone, strict=False)) if a != b), len(alone))
         return whole, len(whole) - min(common, len(whole) - 1)
+
+
+def greedy(
+    model: Any,
+    reader: Reader,
+    prompts: Sequence[str],
+    room: Sequence[int],
+    report: Callable[[int], None] = lambda done: None,
+) -> list[list[int]]:
+    """The tokens that a causal language model of transformers puts behind each prompt, at most ``room`` of them or
+    what another prompt read with it has, up to its first end token.
+
+    Prompts of one length are read together, at most AT_ONCE, so that nothing is padded. report: called with how many
+    are answered.
+    """
+    import torch
+
+    end = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    ends = [] if end is None else end if isinstance(end, list) else [end]
+    rows = [reader.ids(prompt) for prompt in prompts]
+    said: list[list[int]] = [[] for _ in rows]
+    done = 0
+    for group in alike([(len(row),) for row in rows]):
+        ids = torch.tensor([rows[n] for n in group], device=next(model.parameters()).device)
+        with torch.no_grad():
+            made = model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=max(room[n] for n in group),
+                do_sample=False,
+                pad_token_id=int(ends[0]) if ends else 0,
+            )[:, ids.shape[1] :]
+        for n, row in zip(group, made.tolist(), strict=True):
+            said[n] = row[: next((place for place, token in enumerate(row) if token in ends), len(row))]
+        done += len(group)
+        report(done)
+    return said
+
+
+def alike(keys: Sequence[tuple[int, ...]]) -> list[list[int]]:
+    """The places of equal keys, at most AT_ONCE together."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for n, key in enumerate(keys):
+        groups.setdefault(key, []).append(n)
+    return [places[at : at + AT_ONCE] for places in groups.values() for at in range(0, len(places), AT_ONCE)]
 
 
 def best_guess(answers: Iterable[Sequence[int]]) -> float:

@@ -159,9 +159,8 @@ class TreeOrLine(Task):
         phrases = self._phrases(self._levels(length))
         first, count = phrases.spans[3].tolist()
         skeleton = first + (torch.rand(rows, generator=generator, dtype=torch.float64) * count).long()
-        change = torch.ones(rows, dtype=torch.bool)
-        batch, tree, line = phrases.parted(skeleton, change, generator)
-        inputs = _wide(batch.inputs, length, BLANK)
+        inputs, tree, line = phrases.parted(skeleton, generator)
+        inputs = _wide(inputs, length, BLANK)
         tree, line = (_wide(rule, length, IGNORE) for rule in (tree, line))
         return Contest(inputs, tree, line)
 

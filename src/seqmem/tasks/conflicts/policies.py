@@ -62,8 +62,9 @@ def popularity_conflicts(
     """
     if bins < 1:
         raise InputError(f"bins is {bins}, expected at least 1")
-    named = {k: list(dict.fromkeys(n for n in v if n in popularity)) for k, v in _by_kind(answers or items).items()}
-    ranked = {k: sorted(names, key=lambda name: popularity[name]) for k, names in named.items()}
+    by_kind = _by_kind(items if answers is None else answers)
+    named = {kind: dict.fromkeys(name for name in names if name in popularity) for kind, names in by_kind.items()}
+    ranked = {kind: sorted(names, key=lambda name: popularity[name]) for kind, names in named.items()}
     made = []
     for number in range(bins):
         for item in items:
@@ -78,10 +79,7 @@ def with_substitutes(
     items: Sequence[Item], share: float, generator: torch.Generator, policy: Policy = corpus_conflicts
 ) -> list[Item]:
     """A training set against memorising: ``items``, and substituted copies, whose answer is the substitute, as a
-    ``share`` of the whole; in random order.
-
-    Raises InputError where there are not as many conflicts.
-    """
+    ``share`` of the whole; in random order. Where the policy makes fewer at once it is asked again."""
     if not 0 <= share < 1:
         raise InputError(f"share is {share}, expected from 0 to below 1")
     wanted = round(len(items) * share / (1 - share))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seqmem.errors import InputError
-from seqmem.tasks import _check
+from seqmem.tasks import _check, _draw
 
 PAPER, INK, REACHED, START, END = range(5)
 NEVER = 1_000_000
@@ -65,7 +65,7 @@ class Sketches:
     def _request(self, batch_size: int, generator: torch.Generator) -> Tensor:
         """(batch,) labels, half of them 1, after a check of the arguments."""
         _check.request(self.name, batch_size, 1, generator, "train")
-        return (torch.arange(batch_size) + torch.randint(2, (), generator=generator)) % 2
+        return _draw.in_turn(batch_size, 2, generator)
 
     def _options(self, **least: int) -> None:
         """Every option named is a whole number of at least this."""

@@ -54,12 +54,6 @@ def steps_from(plan: Plan, opened: Tensor, cell: Tensor) -> Tensor:
         steps = new
 
 
-def _any(mask: Tensor, generator: torch.Generator) -> Tensor:
-    """(rows,): a random column of each row of ``mask``, (rows, column), in which it is true; any where none is."""
-    drawn = torch.rand(mask.shape, generator=generator, dtype=torch.float64)
-    return torch.where(mask, drawn, -1.0).argmax(1)
-
-
 def draw(plan: Plan, start: Tensor, end: Tensor, label: Tensor, stride: int, generator: torch.Generator) -> Sketch:
     """Mazes with a way from ``start`` to ``end``, (batch,), where the label is 1. In all of them one wall of a tree is
     closed: one on the way, or one off it, so that their number tells nothing."""
@@ -68,7 +62,7 @@ def draw(plan: Plan, start: Tensor, end: Tensor, label: Tensor, stride: int, gen
     on_way = from_start + from_end == from_start.gather(1, end[:, None])  # (batch, cell)
     both = on_way[:, plan.one] & on_way[:, plan.other]
     closing = opened & (both == (label == 0)[:, None])
-    closed = torch.zeros_like(opened).scatter(1, _any(closing, generator)[:, None], True)
+    closed = torch.zeros_like(opened).scatter(1, _draw.any_of(closing, generator)[:, None], True)
     opened = opened & ~(closed & closing)
 
     steps = steps_from(plan, opened, start)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import torch
 
 from seqmem.errors import InputError
 from seqmem.tasks.string_tasks.items import Item
 from seqmem.tasks.string_tasks.kinds import KINDS
 from seqmem.tasks.string_tasks.score import cleaned, edit_distance
-from seqmem.tasks.tokenizers import ByteTokenizer, Reader
+from seqmem.tasks.tokenizers import ByteTokenizer, Reader, greedy
 
 Answerer = Callable[[str], str]
 Prompt = Callable[[Item], str]
@@ -77,33 +74,14 @@ def ask(
     ]
 
 
-@torch.no_grad()
 def _generated(
     model: Any, tokenizer: Any, prompts: Sequence[str], items: Sequence[Item], report: Callable[[int], None]
 ) -> list[str]:
-    """Greedy continuations, prompts of one length together, as many tokens as the longest answer of these needs."""
+    """Greedy continuations with room for the answer."""
     reader = Reader(tokenizer)
-    together: defaultdict[int, list[tuple[int, list[int], int]]] = defaultdict(list)
-    for n, (text, item) in enumerate(zip(prompts, items, strict=True)):
-        ids = reader.ids(text)
-        room = reader.size(item.output) + len(reader.ids("\n", opening=False)) + 2
-        together[len(ids)].append((n, ids, room))
-    said, done = [""] * len(prompts), 0
-    for group in together.values():
-        for some in (group[n : n + 64] for n in range(0, len(group), 64)):
-            read = torch.tensor([ids for _, ids, _ in some], device=getattr(model, "device", "cpu"))
-            made = model.generate(
-                read,
-                attention_mask=torch.ones_like(read),
-                max_new_tokens=max(room for *_, room in some),
-                do_sample=False,
-                pad_token_id=getattr(tokenizer, "pad_token_id", None) or getattr(tokenizer, "eos_token_id", None) or 0,
-            )
-            for (n, ids, _), row in zip(some, made.tolist(), strict=True):
-                said[n] = tokenizer.decode(row[len(ids) :])
-            done += len(some)
-            report(done)
-    return said
+    line_break = len(reader.ids("\n", opening=False))
+    room = [reader.size(item.output) + line_break + 2 for item in items]
+    return [tokenizer.decode(row) for row in greedy(model, reader, prompts, room, report)]
 
 
 def solver(prompt: str) -> str:

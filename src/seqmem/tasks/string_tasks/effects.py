@@ -8,9 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
-from scipy.special import expit
-from scipy.stats import norm
 
 from seqmem.errors import InputError
 from seqmem.tasks.string_tasks.ask import Answered
@@ -37,6 +34,10 @@ def logistic_regression(columns: ArrayLike, right: ArrayLike, names: Sequence[st
     of minus the log-likelihood. Where all answers are alike nothing can be said: coefficients are 0, errors infinite,
     p 1. Where the columns tell right from wrong without exception there is no maximum: errors and p are NaN.
     """
+    from scipy.optimize import minimize
+    from scipy.special import expit
+    from scipy.stats import norm
+
     x, y = np.asarray(columns, np.float64), np.asarray(right, np.float64)
     if x.ndim != 2 or x.shape != (len(y), len(names)) or not np.isin(y, (0, 1)).all() or not np.isfinite(x).all():
         raise InputError(f"columns {x.shape}, right {y.shape} and {len(names)} names, expected finite numbers, "

@@ -41,7 +41,7 @@ class Item:
 @cache
 def novel() -> CharNGram:
     """The default reference: the novel inside the package, in small letters, contexts of up to four characters."""
-    return CharNGram(bytes(_text.load(()).data.numpy()).decode().lower(), order=5)
+    return CharNGram(_text.load(()).written().lower(), order=5)
 
 
 def battery(

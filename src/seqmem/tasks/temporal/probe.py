@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from scipy.stats import kendalltau
-
 from seqmem.errors import InputError
 
 YEAR = re.compile(r"(?<![\d,.$])(1[0-9]\d\d|20\d\d)(?![\d%]|,\d|\.\d)")
@@ -18,6 +16,8 @@ def order_correlation(times: Sequence[Sequence[float]]) -> float:
     times: of each text, when its sentences' events happened, in the order of telling; 1 is told in order, 0 without
     any. Texts with fewer than two different times say nothing and are left out; InputError where none is left.
     """
+    from scipy.stats import kendalltau
+
     found = [float(kendalltau(range(len(text)), text).statistic) for text in times if len(set(text)) > 1]
     if not found:
         raise InputError(f"none of {len(times)} texts has two different times, expected at least one that has")

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 
 from seqmem.errors import InputError
+from seqmem.tasks._draw import any_of
 from seqmem.tasks.temporal.timeline import ACTIONS, BEFORE, MEANWHILE, PEOPLE, THEN, Told, tell_timelines
 
 LINKS = {THEN: "Then", BEFORE: "Before that", MEANWHILE: "Meanwhile"}
@@ -31,8 +32,7 @@ def asked_about(
     """``count`` stories with a question and its twin about two events whose order follows from the story. hours: say
     how long each event lasted. agreement: see :func:`~seqmem.tasks.temporal.tell_timelines`."""
     told = tell_timelines(count, events, agreement, generator)
-    pair = torch.rand(told.before.flatten(1).shape, generator=generator, dtype=torch.float64)
-    pairs = (pair * told.before.flatten(1)).argmax(1).tolist()
+    pairs = any_of(told.before.flatten(1), generator).tolist()
     turned = (torch.rand(count, 2, generator=generator, dtype=torch.float64) < 0.5).tolist()
     asked = []
     for row, (at, (swap, after)) in enumerate(zip(pairs, turned, strict=True)):

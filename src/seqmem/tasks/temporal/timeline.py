@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -118,11 +119,11 @@ def _dispersion(count: int, agreement: float) -> float:
     pairs, low, high = count * (count - 1) / 2, -12.0, 12.0
     for _ in range(60):
         middle = (low + high) / 2
-        weights = _powers(2.718281828459045**middle, count)
+        weights = _powers(math.e**middle, count)
         k = torch.arange(count, dtype=torch.float64)
         wrong = sum(float((weights[:n] * k[:n]).sum() / weights[:n].sum()) for n in range(2, count + 1))
         low, high = (middle, high) if 1 - wrong / pairs > agreement else (low, middle)
-    return 2.718281828459045 ** ((low + high) / 2)
+    return math.e ** ((low + high) / 2)
 
 
 def _names(rows: int, events: int, generator: torch.Generator) -> Tensor:
