@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from seqmem.training.launch.processes import leave
+from seqmem.training.launch.processes import end
 from seqmem.training.launch.run import train
 from seqmem.training.launch.settings import read_settings
 
@@ -14,4 +14,4 @@ if __name__ == "__main__":
         if "fsdp" in path:
             os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
         train(read_settings(path))
-    leave()
+    end(0)

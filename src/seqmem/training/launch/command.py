@@ -28,19 +28,19 @@ def train_command(arguments: argparse.Namespace) -> int:
     try:
         settings = read_settings(arguments.config)
         place = train(settings, Tell(lambda words: print(words, file=sys.stderr), point))
+        if speaks:
+            print(f"model: {place}")
+        return processes.end(0)
     except InputError:
         if speaks:
             raise
-        return 2
+        return processes.end(2)
     except Diverged as error:
         if speaks:
             print(f"seqmem: {error}; try a smaller learning_rate", file=sys.stderr)
-        return 1
+        return processes.end(1)
     finally:
         processes.leave()
-    if speaks:
-        print(f"model: {place}")
-    return 0
 
 
 def prepare_command(arguments: argparse.Namespace) -> int:

@@ -97,6 +97,20 @@ def leave() -> None:
         torch.distributed.destroy_process_group()
 
 
+def end(code: int) -> int:
+    """Leave, and where this process is one of several, exit with ``code`` at once; returns it otherwise.
+
+    gloo's threads live as long as something refers to the group (DTensor's caches do so for ever), and one that frees
+    a tensor while Python is shutting down aborts the process (pytorch/pytorch#179291).
+    """
+    if torch.distributed.is_initialized():
+        leave()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
 def spread(accelerator: Accelerator, learner: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[Any, Any]:
     """Copies of the learner (data parallelism) or parts of it (FSDP), and the optimiser of them."""
     if _true(os.environ, "ACCELERATE_USE_FSDP") and accelerator.device.type == "cpu":
