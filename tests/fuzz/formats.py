@@ -202,6 +202,19 @@ def _read_score(folder: Path) -> None:
     encode(read_text(str(folder / "text.txt")), build(SequenceConfig(256, 4, layers=["gru"])), None, "m")
 
 
+def _images(folder: Path) -> Path:
+    path = folder / "images.safetensors"
+    from safetensors.torch import save_file
+
+    save_file({"images": torch.arange(48).view(12, 2, 2), "labels": torch.arange(12) % 3}, path)
+    return path
+
+
+def _read_images(folder: Path) -> None:
+    task = get_task("digits", path=str(folder / "images.safetensors"))
+    task.sample(2, task.train_length, torch.Generator().manual_seed(0))
+
+
 def _read_bytes(folder: Path) -> None:
     task = get_task("bytes", path=str(folder / "text.txt"), length=4)
     task.sample(2, 4, torch.Generator().manual_seed(0))
@@ -288,6 +301,7 @@ FORMATS: dict[str, Format] = {
     "recall table": Format(_write("r.csv", RECALL), broken, lambda folder: read_lists(folder / "r.csv")),
     "text to score": Format(_write("text.txt", "Call me Ishmaël.\n".encode() * 3), broken, _read_score),
     "text of a task": Format(_write("text.txt", b"Call me Ishmael.\n" * 200), broken, _read_bytes),
+    "images of a task": Format(_images, safetensors_bytes, _read_images),
     "checkpoint": Format(_checkpoint, safetensors_bytes, _read_checkpoint),
     "result": Format(
         _write(f"{EXPERIMENT.hash[:2]}/{EXPERIMENT.hash}/result.json", RESULT), _json, _read_result

@@ -170,5 +170,5 @@ def test_unknown_names_and_options_say_so() -> None:
         get_task("parity", lenght=3)
     with pytest.raises(InputError, match="has no option 'metric'"):
         get_task("mqar", metric="accuracy")
-    with pytest.raises(InputError, match=r"task 'digits' has no option 'length'\. Known: none"):
+    with pytest.raises(InputError, match=r"task 'digits' has no option 'length'\. Known: path"):
         get_task("digits", length=64)

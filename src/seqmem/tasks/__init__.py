@@ -69,7 +69,7 @@ TASKS: dict[str, TaskEntry] = _rows(
      "bAbI (2015), arXiv 1502.05698, its kinds of question"),
     ("fact_recall", "FactRecall", "facts of a synthetic world: told, asked, asked in other words, or never told",
      "own; Physics of Language Models: Part 3.1 (2023), arXiv 2309.14316"),
-    ("digits", "Digits", "which digit, from its 8x8 image read pixel by pixel",
+    ("digits", "Digits", "which digit, from its image read pixel by pixel (8x8, or one's own)",
      "Optical Recognition of Handwritten Digits (1998), UCI, CC BY 4.0"),
     ("permuted_digits", "PermutedDigits", "which digit, its pixels in an order that means nothing?",
      "IRNN (2015), arXiv 1504.00941"),

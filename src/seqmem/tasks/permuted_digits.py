@@ -1,7 +1,7 @@
 """Which digit is this? Its pixels come in an order that is the same for every image, and means nothing.
 
 Source: A Simple Way to Initialize Recurrent Networks of Rectified Linear Units (2015), arXiv 1504.00941, its permuted
-digits, on the 8x8 images of :mod:`seqmem.tasks.digits`.
+digits, on the images of :mod:`seqmem.tasks.digits`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from torch import Tensor
 
 from seqmem.tasks import _check
 from seqmem.tasks.base import Batch, Changes, Split
-from seqmem.tasks.digits import LEVELS, PIXELS, Digits
+from seqmem.tasks.digits import Digits
 
 
 @dataclass(frozen=True)
 class PermutedDigits(Digits):
-    """The task ``digits`` with its 64 grey levels in another order: neighbours on paper are far apart in time.
+    """The task ``digits`` with its grey levels in another order: neighbours on paper are far apart in time.
 
     Options:
+        path: other images, as for ``digits``.
         permutation: the seed of the order; another one, another order.
     """
 
@@ -32,24 +33,25 @@ class PermutedDigits(Digits):
     permutation: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check.integer("permuted_digits", "permutation", self.permutation, at_least=0)
 
     @property
     def order(self) -> Tensor:
-        """(64,) int64: the pixel of the image that is read at every step."""
-        return _order(self.permutation).clone()
+        """(pixels,) int64: the pixel of the image that is read at every step."""
+        return _order(self.permutation, self.images.pixels).clone()
 
     def sample(self, batch_size: int, length: int, generator: torch.Generator, *, split: Split = "train") -> Batch:
         """As ``digits``: images of the split in random order, none twice before every one has come once."""
         batch = super().sample(batch_size, length, generator, split=split)
-        return batch._replace(inputs=batch.inputs[:, _order(self.permutation)])
+        return batch._replace(inputs=batch.inputs[:, _order(self.permutation, self.images.pixels)])
 
     def example(self, generator: torch.Generator) -> str:
         """The grey levels in the order in which they are read, and the class."""
-        batch = self.sample(1, PIXELS, generator)
-        return f"{' '.join(map(str, batch.inputs[0].tolist()))}  -> {int(batch.targets[0, -1]) - LEVELS}"
+        batch = self.sample(1, self.images.pixels, generator)
+        return f"{' '.join(map(str, batch.inputs[0].tolist()))}  -> {int(batch.targets[0, -1]) - self.images.levels}"
 
 
 @lru_cache(16)
-def _order(seed: int) -> Tensor:
-    return torch.rand(PIXELS, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).argsort()
+def _order(seed: int, pixels: int) -> Tensor:
+    return torch.rand(pixels, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).argsort()
