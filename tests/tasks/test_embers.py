@@ -72,8 +72,8 @@ def test_chance_is_that_of_the_commonest_byte(generator: torch.Generator) -> Non
     ("options", "says"),
     [
         ({"kind": "shfit"}, "unknown kind 'shfit'. Did you mean 'shift'?"),
-        ({"common": 1.5}, "common=1.5, expected a share from 0 to 1"),
-        ({"text": True}, "text=True, expected a share"),
+        ({"common": 1.5}, "common=1.5, expected a number from 0 to 1"),
+        ({"text": True}, "text=True, expected a number"),
         ({"length": 12}, "length=12 is too short for kind='shift'"),
         ({"kind": "birthdays"}, "length=80 is too short for kind='birthdays'"),
     ],

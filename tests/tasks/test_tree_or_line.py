@@ -178,7 +178,7 @@ def test_who_follows_a_rule_gets_all_of_its_share(generator: torch.Generator) ->
     ("options", "says"),
     [
         ({"kind": "questions"}, "Did you mean 'question'?"),
-        ({"center": 2}, "center=2, expected a share from 0 to 1"),
+        ({"center": 2}, "center=2, expected a number from 0 to 1"),
         ({"types": 10}, "types=10, expected at most 9"),
         ({"items": -1}, "items=-1, expected at least 0"),
     ],

@@ -59,9 +59,7 @@ class Embers(Task):
         except InputError as error:
             raise InputError(f"task 'embers': {error}") from None
         for option in ("common", "text"):
-            share = getattr(self, option)
-            if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
-                raise InputError(f"task 'embers': {option}={share!r}, expected a share from 0 to 1")
+            object.__setattr__(self, option, _check.share("embers", option, getattr(self, option)))
         length = _check.integer("embers", "length", self.length, at_least=1)
         object.__setattr__(self, "test_lengths", _check.lengths_to_test("embers", self.test_lengths, length))
         draws = Draws(torch.Generator().manual_seed(0))

@@ -94,9 +94,7 @@ class TreeOrLine(Task):
         name = "tree_or_line"
         _check.choice(name, "kind", self.kind, ("question", "tense"))
         for option in ("center", "embedded", "changed"):
-            share = getattr(self, option)
-            if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
-                raise InputError(f"task '{name}': {option}={share!r}, expected a share from 0 to 1")
+            object.__setattr__(self, option, _check.share(name, option, getattr(self, option)))
         if _check.integer(name, "types", self.types, at_least=1) > MOST_TYPES:
             raise InputError(f"task '{name}': types={self.types}, expected at most {MOST_TYPES}")
         for option in ("items", "table"):
