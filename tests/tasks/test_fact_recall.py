@@ -149,3 +149,5 @@ def test_bad_options_say_so() -> None:
         FactRecall(length=8)
     with pytest.raises(InputError, match=r"task 'fact_recall': told=0, expected a number above 0"):
         FactRecall(told=0)
+    with pytest.raises(InputError, match=r"task 'fact_recall': told=1e-06 leaves nothing of one kind"):
+        FactRecall(told=1e-6)

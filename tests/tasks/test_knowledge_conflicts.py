@@ -122,6 +122,7 @@ def test_bad_options_say_so() -> None:
         ({"relevant": 1.5}, "relevant=1.5, expected a number from 0 to 1"),
         ({"substituted": True}, "substituted=True"),
         ({"by_heart": 0}, "by_heart=0, expected a number above 0"),
+        ({"by_heart": 1e-6}, "task 'knowledge_conflicts': by_heart=1e-06 leaves nothing of one kind"),
     ):
         with pytest.raises(InputError, match=says):
             KnowledgeConflicts(**options)  # type: ignore[arg-type]

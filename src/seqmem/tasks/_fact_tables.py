@@ -1,4 +1,4 @@
-"""The facts and templates of a world as tensors, from which the task ``fact_recall`` makes a whole batch at once."""
+"""The facts and templates of a world as tensors, from which tasks make a whole batch at once."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Tables(NamedTuple):
     choices: Tensor  # (relation, form, split) how many there are
 
 
-def build(world: FactWorld, told: float, unknown: float) -> Tables:
+def build(world: FactWorld, told: float, unknown: float, given: str) -> Tables:
     """Roles: of a share ``unknown`` of the people nothing is ever said; a share ``told`` of what is said of the others
-    is never asked in training; the rest is "known"."""
+    is never asked in training; the rest is "known". given: task and option of ``told``, for an error."""
     draw = torch.Generator().manual_seed(world.seed + 2)
     seen, hidden = world.split("entity", draw, share=unknown)[:2]
     matters: dict[tuple[str, str], list[Fact]] = {}
@@ -50,7 +50,7 @@ def build(world: FactWorld, told: float, unknown: float) -> Tables:
     order = torch.rand(about_seen, generator=draw, dtype=torch.float64).argsort()
     only_told = round(told * about_seen)
     if not 0 < only_told < about_seen:
-        raise InputError(f"task 'fact_recall': told={told!r} leaves nothing of one kind, expected a share in between")
+        raise InputError(f"{given} leaves nothing of one kind, expected a share in between")
     token = world.words.token_of
     dates = [(0, 0) if f.since is None else (token[str(f.since)], token[str(f.until)]) for f in facts]
     counts = torch.tensor([len(listed) for listed in matters.values()])

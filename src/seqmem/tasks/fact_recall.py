@@ -190,4 +190,4 @@ def _world(seed: int, people: int, places: int, organisations: int, stays: int, 
 
 @lru_cache(16)
 def _tables(world: FactWorld, told: float, unknown: float) -> Tables:
-    return build(world, told, unknown)
+    return build(world, told, unknown, f"task 'fact_recall': told={told!r}")

@@ -269,7 +269,7 @@ def _world(seed: int, people: int, places: int) -> FactWorld:
 
 @lru_cache(16)
 def _tables(world: FactWorld, by_heart: float, unseen: float) -> _Known:
-    tables = build(world, 1 - by_heart, unseen)
+    tables = build(world, 1 - by_heart, unseen, f"task 'knowledge_conflicts': by_heart={by_heart!r}")
     numbers = [list(RELATIONS).index(name) for name in ASKED]
     relation, subject = tables.relation[tables.first], tables.subject[tables.first]
     asked = (relation[:, None] == torch.tensor(numbers)).any(1)
