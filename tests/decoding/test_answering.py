@@ -75,6 +75,11 @@ def test_stops(monkeypatch: pytest.MonkeyPatch) -> None:
         assert generated(Says(1, 1), ByteTokenizer(), ["a", "b"], stop=stop) == [said] * 2
 
 
-def test_no_choices_say_so(model: Any) -> None:
-    with pytest.raises(InputError, match="choices is empty"):
-        log_likelihoods(model, ByteTokenizer(), PROMPTS, [])
+def test_choices_that_cannot_be_judged_say_so(model: Any) -> None:
+    for prompts, choices, says in (
+        (PROMPTS, [], "choices is empty"),
+        (PROMPTS, [" yes", ""], "choice '' behind prompt 'Where is Anna"),
+        (["", "Who?"], [" yes"], "choice ' yes' behind prompt ''"),
+    ):
+        with pytest.raises(InputError, match=says):
+            log_likelihoods(model, ByteTokenizer(), prompts, choices)

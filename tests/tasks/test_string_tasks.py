@@ -31,7 +31,6 @@ from seqmem.tasks.string_tasks import (
     edit_distance,
     effects,
     kind_of,
-    log_probability,
     logistic_regression,
     matched,
     numbers,
@@ -42,7 +41,6 @@ from seqmem.tasks.string_tasks import (
     words,
 )
 from seqmem.tasks.text import Draws
-from seqmem.tasks.tokenizers import ByteTokenizer
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -251,14 +249,6 @@ def test_the_ngram_model_is_that_of_witten_and_bell() -> None:
             assert model(said) == pytest.approx(np.log(p).sum())
     one = CharNGram("aab", 1)  # a line break on either side
     assert one.probabilities("ab").tolist() == pytest.approx([(2 + 3 / 256) / 8, (1 + 3 / 256) / 8])
-
-
-def test_log_probability_of_a_language_model_is_the_sum_of_its_losses() -> None:
-    torch.manual_seed(0)
-    lm = SequenceLM(SequenceConfig(256, 16, layers=["attention"])).eval()
-    ids = torch.tensor([list(b"\nthe man")])
-    loss = torch.nn.functional.cross_entropy(lm(ids[:, :-1]).logits[0], ids[0, 1:], reduction="sum")
-    assert log_probability(lm, ByteTokenizer())("the man") == pytest.approx(-loss.item(), rel=1e-5)
 
 
 def slow_distance(a: str, b: str) -> int:

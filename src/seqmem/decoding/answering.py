@@ -37,12 +37,17 @@ def log_likelihoods(
 ) -> Tensor:
     """log p(choice | prompt), (prompts, choices) float32: the sum over the choice's tokens, or their ``mean``.
 
-    A choice continues the prompt as it is: give ``" yes"`` where a space belongs between them.
+    A choice continues the prompt as it is: give ``" yes"`` where a space belongs between them. One that is empty, or
+    has no token before it, is an InputError.
     """
     if not choices:
         raise InputError("choices is empty, expected the answers that are compared")
     reader, device = Reader(tokenizer), next(model.parameters()).device
     pairs = [reader.read(prompt, choice) for prompt in prompts for choice in choices]
+    for n, (tokens, count) in enumerate(pairs):
+        prompt, choice = prompts[n // len(choices)], choices[n % len(choices)]
+        if not choice or count >= len(tokens):
+            raise InputError(f"choice {choice!r} behind prompt {prompt!r}: expected a text, and a token before it")
     found = torch.empty(len(pairs))
     contexts: dict[tuple[int, ...], list[int]] = {}  # what is read -> the pairs that it is read for
     for n, (tokens, count) in enumerate(pairs):

@@ -13,11 +13,11 @@ from seqmem.tasks.string_tasks.effects import Bin, Effect, by_bin, effects, logi
 from seqmem.tasks.string_tasks.grammar import Grammar, shuffled
 from seqmem.tasks.string_tasks.items import LEVELS, Item, battery, matched
 from seqmem.tasks.string_tasks.kinds import KINDS, Kind, Variant, kind_of
-from seqmem.tasks.string_tasks.reference import CharNGram, log_probability
+from seqmem.tasks.string_tasks.reference import CharNGram
 from seqmem.tasks.string_tasks.score import edit_distance
 
 __all__ = [
     "KINDS", "LEVELS", "Answered", "Bin", "CharNGram", "Effect", "Grammar", "Item", "Kind", "Variant", "ask",
-    "battery", "by_bin", "edit_distance", "effects", "kind_of", "log_probability", "logistic_regression", "matched",
-    "short", "shuffled", "solver", "spoken", "told",
+    "battery", "by_bin", "edit_distance", "effects", "kind_of", "logistic_regression", "matched", "short", "shuffled",
+    "solver", "spoken", "told",
 ]  # fmt: skip

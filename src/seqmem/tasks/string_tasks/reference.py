@@ -1,17 +1,13 @@
-"""How probable a text is: a character n-gram model of any text, or any causal language model."""
+"""How probable a text is: a character n-gram model of any text."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from seqmem.errors import InputError
-from seqmem.tasks.tokenizers import Reader
 
 #: text -> natural logarithm of its probability
 Reference = Callable[[str], float]
@@ -84,20 +80,3 @@ def _looked_up(wanted: Array, keys: Array, *columns: Array) -> list[Array]:
     """The columns' values at sorted keys, 0 where there is none."""
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return [np.where(keys[at] == wanted, column[at], 0) for column in columns]
-
-
-def log_probability(model: Any, tokenizer: Any) -> Reference:
-    """A causal language model of transformers as a reference: log p of a line after a line break (and whatever the
-    tokenizer puts before a text)."""
-    reader = Reader(tokenizer)
-
-    @torch.no_grad()
-    def of(line: str) -> float:
-        ids, asked = reader.read("\n", line)
-        if not line or asked >= len(ids):
-            raise InputError(f"the reference model cannot judge {line!r}: nothing stands before it")
-        log_p = model(torch.tensor([ids[:-1]])).logits[0].double().log_softmax(-1)[-asked:]
-        found = float(log_p.gather(1, torch.tensor(ids[-asked:])[:, None]).sum())
-        return found if math.isfinite(found) else -math.inf
-
-    return of
