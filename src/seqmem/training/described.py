@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
-from seqmem.errors import InputError
+from seqmem.errors import InputError, did_you_mean
 
 MOST_CHARACTERS, MOST_VALUES = 100_000, 100_000  # of a file: they take a second to read
+
+Made = TypeVar("Made", bound=BaseModel)
 
 
 def read_mapping(path: Path, what: str, keys: str) -> Mapping[str, Any]:
@@ -53,6 +56,33 @@ def read_yaml(text: str, where: str) -> Any:
         waiting.extend([*value.keys(), *value.values()] if isinstance(value, dict) else [])
         waiting.extend(value if isinstance(value, (list, tuple, set)) else [])
     return found
+
+
+def check_keys(described: Mapping[str, Any], expected: Mapping[str, str], origins: Mapping[str, str]) -> None:
+    """InputError for a key that is not among those of ``expected``. origins: where each key was given, as
+    ``"study.yaml: widths"`` or ``"--widths"``."""
+    for key in described:
+        if key not in expected:
+            where = origins[key].removesuffix(f": {key}")
+            raise InputError(
+                f"{where}: unknown key {shown(key)}.{did_you_mean(str(key), expected)} Known: {', '.join(expected)}"
+            )
+
+
+def validated(
+    kind: type[Made],
+    described: Mapping[str, Any],
+    expected: Mapping[str, str],
+    origins: Mapping[str, str],
+    /,
+    **more: Any,
+) -> Made:
+    """``kind(**described, **more)``. InputError for a value that is not what ``expected`` says."""
+    try:
+        return kind(**described, **more)
+    except ValidationError as error:
+        key = str(error.errors()[0]["loc"][0])
+        raise InputError(f"{origins[key]} is {shown(described[key])}, expected {expected[key]}") from error
 
 
 def as_list(value: Any) -> Any:

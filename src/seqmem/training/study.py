@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from seqmem.errors import InputError, did_you_mean
 from seqmem.training.budgets import BUDGETS, DEFAULT_BUDGET, DEFAULT_MIXERS, DEFAULT_TASKS
-from seqmem.training.described import as_list, as_number, read_mapping, read_yaml, shown
+from seqmem.training.described import as_list, as_number, check_keys, read_mapping, read_yaml, validated
 
 
 def _as_named(value: Any) -> Any:
@@ -154,17 +154,8 @@ def make_study(path: str | os.PathLike[str] | None = None, **given: Any) -> Stud
         if value is not None:
             described[key] = _from_command_line(value, key) if isinstance(value, str) else value
             origins[key] = "--" + key.replace("_", "-")
-    for key in described:
-        if key not in EXPECTED:
-            where = origins[key].removesuffix(f": {key}")
-            raise InputError(
-                f"{where}: unknown key {shown(key)}.{did_you_mean(str(key), EXPECTED)} Known: {', '.join(EXPECTED)}"
-            )
-    try:
-        study = Study(**described, origins=origins)
-    except ValidationError as error:
-        key = str(error.errors()[0]["loc"][0])
-        raise InputError(f"{origins[key]} is {shown(described[key])}, expected {EXPECTED[key]}") from error
+    check_keys(described, EXPECTED, origins)
+    study = validated(Study, described, EXPECTED, origins, origins=origins)
     if study.budget not in BUDGETS:
         raise InputError(
             f"{origins['budget']} is '{study.budget}', expected {EXPECTED['budget']}."

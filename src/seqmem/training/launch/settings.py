@@ -7,12 +7,12 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from seqmem.errors import InputError, did_you_mean, line_of
+from seqmem.errors import InputError, line_of
 from seqmem.mixers import get_mixer
 from seqmem.models import SequenceConfig
-from seqmem.training.described import as_list, as_number, read_mapping, shown
+from seqmem.training.described import as_list, as_number, check_keys, read_mapping, shown, validated
 from seqmem.training.tokens.index import DTYPES, Dtype
 from seqmem.training.tokens.stream import Stream, open_stream
 
@@ -128,11 +128,8 @@ EXPECTED = {
 def read_settings(path: str | os.PathLike[str]) -> Settings:
     """The settings in a YAML file. Raises InputError naming the file and the key."""
     found = read_mapping(Path(path), "settings file", "data, out, model, steps")
-    for key in found:
-        if key not in EXPECTED:
-            raise InputError(
-                f"{path}: unknown key {shown(key)}.{did_you_mean(str(key), EXPECTED)} Known: {', '.join(EXPECTED)}"
-            )
+    origins = {key: f"{path}: {key}" for key in found}
+    check_keys(found, EXPECTED, origins)
     for key in ("data", "out", "model", "steps"):
         if key not in found:
             raise InputError(f"{path}: {key} is not there, expected {EXPECTED[key]}")
@@ -140,8 +137,4 @@ def read_settings(path: str | os.PathLike[str]) -> Settings:
         json.dumps(found["model"])
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: model is {shown(found['model'])}, which JSON cannot hold ({error})") from error
-    try:
-        return Settings(**found)
-    except ValidationError as error:
-        key = str(error.errors()[0]["loc"][0])
-        raise InputError(f"{path}: {key} is {shown(found[key])}, expected {EXPECTED[key]}") from error
+    return validated(Settings, found, EXPECTED, origins)
