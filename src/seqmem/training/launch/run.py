@@ -108,7 +108,7 @@ class _Run:
         self.memories: list[State] = [None] * len(self.pieces)
         if found and settings.carry_state:
             skeleton = model.run(torch.zeros(1, 2, dtype=torch.long))[1]
-            self.memories = saving.restore_memories(found.folder, self.pieces, skeleton, accelerator.device)
+            self.memories = saving.restore_memories(found, self.pieces, skeleton, accelerator.device)
         model.train()
         if settings.activation_checkpointing:
             recompute_activations(model)
@@ -233,7 +233,7 @@ class _Run:
         if self.accelerator.is_main_process and not place.exists():
             temporary = temporary_name(place)
             shutil.rmtree(temporary, ignore_errors=True)
-            shutil.copytree(self.out / CHECKPOINTS / f"step-{self.counters.step:08}" / "model", temporary)
+            shutil.copytree(self.out / CHECKPOINTS / saving.name_of(self.counters.step) / "model", temporary)
             temporary.rename(place)
         self.accelerator.wait_for_everyone()
         return place

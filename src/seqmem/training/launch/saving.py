@@ -34,6 +34,7 @@ STEP = re.compile(r"step-(\d{8,})")
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 Rows = tuple[int, int]  # first row, and the one after the last
+Memories = dict[int, dict[int, Tensor]]  # first row -> number of the tensor -> rows of it
 
 
 @dataclass
@@ -54,6 +55,12 @@ class Checkpoint:
     model: SequenceLM
     moments: dict[str, Tensor]
     counters: Counters
+    memories: Memories  # whoever held them when they were written
+
+
+def name_of(step: int) -> str:
+    """The folder of the checkpoint after so many steps."""
+    return f"step-{step:08}"
 
 
 def save(
@@ -68,7 +75,7 @@ def save(
     """Every process calls it; returns the new checkpoint. The last KEPT stay."""
     from safetensors.torch import save_file
 
-    name = f"step-{counters.step:08}"
+    name = name_of(counters.step)
     place, temporary = folder / name, folder / f".{name}.tmp"
     if accelerator.is_main_process:
         for left in folder.glob(".step-*.tmp"):
@@ -131,14 +138,14 @@ def latest(accelerator: Accelerator, folder: Path) -> tuple[Checkpoint | None, l
 
         step = int(broadcast(torch.tensor(-1 if found is None else found.counters.step, device=accelerator.device)))
         if not accelerator.is_main_process and step >= 0:
-            found = read(folder / f"step-{step:08}")
+            found = read(folder / name_of(step))
     return found, notes
 
 
 def read(folder: Path) -> Checkpoint:
     """Raises InputError for a checkpoint that is cut short, contradicts itself, or has numbers that are not finite."""
     counters = _read_counters(folder / "training.json")
-    if folder.name != f"step-{counters.step:08}":
+    if folder.name != name_of(counters.step):
         raise InputError(f"'{folder}' says that it is of step {counters.step}")
     model = load(folder / "model")
     moments = _read_tensors(folder / "optimiser.safetensors")
@@ -151,8 +158,7 @@ def read(folder: Path) -> Checkpoint:
     for name, value in [*model.named_parameters(), *moments.items()]:
         if not value.isfinite().all():
             raise InputError(f"'{folder}': '{name}' is not finite throughout")
-    _read_memories(folder)
-    return Checkpoint(folder, model, moments, counters)
+    return Checkpoint(folder, model, moments, counters, _read_memories(folder))
 
 
 def restore_moments(learner: nn.Module, optimiser: Any, moments: dict[str, Tensor]) -> None:
@@ -169,20 +175,19 @@ def restore_moments(learner: nn.Module, optimiser: Any, moments: dict[str, Tenso
     dcp.set_optimizer_state_dict(learner, optimiser.optimizer, found, options=whole)
 
 
-def restore_memories(folder: Path, pieces: Sequence[Rows], skeleton: State, device: torch.device) -> list[State]:
-    """The memory of each piece's rows, whoever held them when they were written.
+def restore_memories(found: Checkpoint, pieces: Sequence[Rows], skeleton: State, device: torch.device) -> list[State]:
+    """The memory of each piece's rows.
 
     skeleton: a memory of the same model; its structure counts. Raises InputError where rows must be put together that
     do not fit: memories that grow differ in size.
     """
-    held = _read_memories(folder)
     count = sum(1 for _ in tensors(skeleton))
-    return [_put_together(held, piece, skeleton, count, folder, device) for piece in pieces]
+    return [_put_together(found, piece, skeleton, count, device) for piece in pieces]
 
 
-def _read_memories(folder: Path) -> dict[int, dict[int, Tensor]]:
-    """First row -> number of the tensor -> rows of it. They may hold numbers that are not finite."""
-    held: dict[int, dict[int, Tensor]] = {}
+def _read_memories(folder: Path) -> Memories:
+    """They may hold numbers that are not finite."""
+    held: Memories = {}
     for file in sorted(folder.glob("memory-*.safetensors")):
         for key, value in _read_tensors(file).items():
             if not re.fullmatch(r"\d+\.\d+", key) or not value.ndim:
@@ -192,13 +197,11 @@ def _read_memories(folder: Path) -> dict[int, dict[int, Tensor]]:
     return held
 
 
-def _put_together(
-    held: dict[int, dict[int, Tensor]], piece: Rows, skeleton: State, count: int, folder: Path, device: torch.device
-) -> State:
+def _put_together(found: Checkpoint, piece: Rows, skeleton: State, count: int, device: torch.device) -> State:
     first, last = piece
     parts: list[list[Tensor]] = [[] for _ in range(count)]
-    for start in sorted(held):
-        for number, value in held[start].items():
+    for start in sorted(found.memories):
+        for number, value in found.memories[start].items():
             rows = value[max(0, first - start) : max(0, last - start)]
             if number < count and len(rows):
                 parts[number].append(rows)
@@ -206,11 +209,11 @@ def _put_together(
         whole = [torch.cat(part) for part in parts]
     except RuntimeError as error:
         raise InputError(
-            f"'{folder}': memories that grow with the text cannot be divided anew; go on with the processes and "
+            f"'{found.folder}': memories that grow with the text cannot be divided anew; go on with the processes and "
             "accumulation that wrote it"
         ) from error
     if any(len(value) != last - first for value in whole):
-        raise InputError(f"'{folder}' lacks the memory of rows {first} to {last - 1}; remove it")
+        raise InputError(f"'{found.folder}' lacks the memory of rows {first} to {last - 1}; remove it")
     one = iter(whole)
     return map_state(lambda _: next(one).to(device), skeleton)
 
