@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypedDict
 
 from seqmem.errors import InputError
@@ -109,29 +109,19 @@ class Halving:
 
     def next_rungs(self) -> list[Rung]:
         """Of every group the next; [] when all is decided."""
-        found = []
-        for group, members in self.groups.items():
-            steps = self._rungs(members)
-            alive = self._alive(members)
-            if self.places[group] < len(steps) and len({e.learning_rate for e in alive}) > 1:
-                found += [Rung(experiment=e, until=steps[self.places[group]]) for e in alive]
-        return found
+        return [Rung(experiment=e, until=at) for _, at, alive in self._undecided() for e in alive]
 
     def decide(self, records: Iterable[RungRecord]) -> None:
         """After all of ``next_rungs`` have run."""
         for record in records:
             self.records.setdefault(record["experiment"], {})[record["until"]] = record
-        for group, members in self.groups.items():
-            steps, alive = self._rungs(members), self._alive(members)
-            if self.places[group] >= len(steps) or len({e.learning_rate for e in alive}) < 2:
-                continue
-            at = steps[self.places[group]]
+        for group, at, alive in self._undecided():
             if any(at not in self.records.get(e.hash, {}) for e in alive):
                 continue
             values: dict[float, list[float | None]] = {}
             for e in alive:
                 values.setdefault(e.learning_rate, []).append(self.records[e.hash][at]["value"])
-            task = get_task(members[0].task, **members[0].task_options)
+            task = get_task(alive[0].task, **alive[0].task_options)
             means = {rate: _mean(some) for rate, some in values.items()}
             kept = survivors(means, better_of(task.metric) == "higher", self.search.reduction)
             self.stopped |= {e.hash: at for e in alive if e.learning_rate not in kept}
@@ -174,12 +164,16 @@ class Halving:
             for members in self.groups.values()
         ]
 
+    def _undecided(self) -> Iterator[tuple[str, int, list[Experiment]]]:
+        """Every group with rates to choose from: its name, the step of its next rung, and who is left."""
+        for group, members in self.groups.items():
+            budget, alive = members[0].budget, self._alive(members)
+            steps = rungs(self.search, budget.steps, budget.eval_every)
+            if self.places[group] < len(steps) and len({e.learning_rate for e in alive}) > 1:
+                yield group, steps[self.places[group]], alive
+
     def _alive(self, members: Sequence[Experiment]) -> list[Experiment]:
         return [e for e in members if e.hash not in self.stopped]
-
-    def _rungs(self, members: Sequence[Experiment]) -> list[int]:
-        budget = members[0].budget
-        return rungs(self.search, budget.steps, budget.eval_every)
 
 
 def sentences(searched: Sequence[Searched]) -> list[str]:
