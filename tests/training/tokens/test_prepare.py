@@ -96,7 +96,7 @@ def test_a_tokenizer_of_hugging_face(tmp_path: Path, tokenizer: Path, monkeypatc
 def test_pieces_are_bounded_and_lose_nothing(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(texts, "PIECE", 40)
     for text in ("ab " * size, "x" * size, " " * size):
-        found = list(texts.in_pieces(io.StringIO(text, newline="").read))
+        found = list(texts.in_pieces(texts.blocks(io.StringIO(text, newline=""))))
         assert "".join(piece.text for piece in found) == text
         assert [piece.last for piece in found] == [False] * (len(found) - 1) + [True]
         assert all(len(piece.text) <= 40 for piece in found)

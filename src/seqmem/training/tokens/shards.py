@@ -11,7 +11,7 @@ import numpy as np
 
 from seqmem.errors import InputError, line_of
 from seqmem.training.tokens.index import DTYPES
-from seqmem.training.tokens.parquet import open_parquet, parquet_file
+from seqmem.training.tokens.parquet import open_parquet, reading
 
 BLOCK = 1 << 22  # tokens looked at in one go
 SUFFIXES = (".bin", ".npy", ".parquet")
@@ -116,13 +116,13 @@ class _Parquet:
     def _lengths(self, group: int) -> Array:
         import pyarrow.compute as pc
 
-        with parquet_file(self.path) as file:
-            lists = file.read_row_group(group, columns=[self.column]).column(0)
+        with reading(self.path):
+            lists = self.file.read_row_group(group, columns=[self.column]).column(0)
             return np.asarray(pc.fill_null(pc.list_value_length(lists), 0), dtype=np.int64)
 
     def _decode(self, group: int) -> Array:
-        with parquet_file(self.path) as file:
-            column = file.read_row_group(group, columns=[self.column]).column(0)
+        with reading(self.path):
+            column = self.file.read_row_group(group, columns=[self.column]).column(0)
             values = column.combine_chunks().flatten() if self.lists else column.combine_chunks()
             if values.null_count:
                 raise InputError(f"'{self.path}': the column '{self.column}' has gaps, expected a token everywhere")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TextIO
 
 from seqmem.errors import InputError
 from seqmem.loading import parse_json
-from seqmem.training.tokens.parquet import parquet_file
+from seqmem.training.tokens.parquet import open_parquet, reading
 
 PIECE = 1 << 20  # characters
 LINE = 1 << 28  # characters: the longest line of JSON that is read
@@ -38,7 +39,7 @@ def documents(path: Path, field: str, separator: str | None) -> Iterator[Piece]:
             if path.suffix == ".jsonl":
                 yield from _lines(path, file, field)
             elif separator is None:
-                yield from in_pieces(file.read)
+                yield from in_pieces(blocks(file))
             else:
                 yield from _between(file, separator)
     except UnicodeDecodeError as error:
@@ -47,18 +48,28 @@ def documents(path: Path, field: str, separator: str | None) -> Iterator[Piece]:
         raise InputError(f"'{path}' cannot be read: {error.strerror or error}; give a text file") from error
 
 
-def in_pieces(read: Callable[[int], str]) -> Iterator[Piece]:
-    """What ``read`` gives, until it gives nothing, as one document. A piece ends between a letter or digit and a white
-    space where it can: there byte-level tokenizers end a token as well."""
-    held, some = "", False
-    while block := read(PIECE):
-        held, some = held + block, True
-        while len(held) > PIECE:
-            at = _cut(held, PIECE)
-            yield Piece(held[:at], False)
-            held = held[at:]
-    if some:
-        yield Piece(held, True)
+def blocks(file: TextIO) -> Iterator[str]:
+    """The text of a file, some at a time."""
+    return iter(lambda: file.read(PIECE), "")
+
+
+def in_pieces(texts: Iterable[str]) -> Iterator[Piece]:
+    """Texts, none longer than a piece, as one document. A piece ends between a letter or digit and a white space where
+    it can: there byte-level tokenizers end a token as well."""
+    held: list[str] = []
+    size = 0
+    for text in texts:
+        held.append(text)
+        size += len(text)
+        if size > PIECE:
+            whole = "".join(held)
+            while len(whole) > PIECE:
+                at = _cut(whole, PIECE)
+                yield Piece(whole[:at], False)
+                whole = whole[at:]
+            held, size = [whole], len(whole)
+    if held:
+        yield Piece("".join(held), True)
 
 
 def _cut(text: str, most: int) -> int:
@@ -69,42 +80,14 @@ def _cut(text: str, most: int) -> int:
     return most
 
 
-def _between(file: Any, separator: str) -> Iterator[Piece]:
-    ended = False
-
-    def read(_: int) -> str:
-        """Lines of about a piece, up to the next separator."""
-        nonlocal ended
-        lines, size = [], 0
-        while size < PIECE:
-            line = file.readline(PIECE)
-            if not line or line.rstrip("\r\n") == separator:
-                ended = not line
-                break
-            lines.append(line)
-            size += len(line)
-        return "".join(lines)
-
-    while not ended:
-        yield from in_pieces(_until_empty(read))
+def _between(file: TextIO, separator: str) -> Iterator[Piece]:
+    lines = iter(lambda: file.readline(PIECE), "")
+    for separates, some in itertools.groupby(lines, lambda line: line.rstrip("\r\n") == separator):
+        if not separates:
+            yield from in_pieces(some)
 
 
-def _until_empty(read: Callable[[int], str]) -> Callable[[int], str]:
-    """A ``read`` whose short answer was its last."""
-    over = False
-
-    def once(size: int) -> str:
-        nonlocal over
-        if over:
-            return ""
-        text = read(size)
-        over = len(text) < PIECE
-        return text
-
-    return once
-
-
-def _lines(path: Path, file: Any, field: str) -> Iterator[Piece]:
+def _lines(path: Path, file: TextIO, field: str) -> Iterator[Piece]:
     number = 0
     while line := file.readline(LINE):
         number += 1
@@ -119,11 +102,11 @@ def _lines(path: Path, file: Any, field: str) -> Iterator[Piece]:
         if not isinstance(found, dict) or not isinstance(found.get(field), str):
             keys = ", ".join(map(str, list(found)[:8])) if isinstance(found, dict) else type(found).__name__
             raise InputError(f"'{path}', line {number} has no text '{field}' (it has: {keys}); name it with --field")
-        yield from in_pieces(io.StringIO(found[field], newline="").read)
+        yield from in_pieces(blocks(io.StringIO(found[field], newline="")))
 
 
 def _rows(path: Path, field: str) -> Iterator[Piece]:
-    with parquet_file(path) as file:
+    with open_parquet(path) as file, reading(path):
         names = file.schema_arrow.names
         if field not in names:
             raise InputError(f"'{path}' has no column '{field}' (it has: {', '.join(names)}); name it with --field")
@@ -136,4 +119,4 @@ def _rows(path: Path, field: str) -> Iterator[Piece]:
                         f"'{path}', row {row} of '{field}' is {type(text).__name__}, expected text; name another "
                         "column with --field"
                     )
-                yield from in_pieces(io.StringIO(text or "", newline="").read)
+                yield from in_pieces(blocks(io.StringIO(text or "", newline="")))
