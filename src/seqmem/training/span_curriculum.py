@@ -196,6 +196,17 @@ def _tested(
     return dict(zip(spans, (right / 4).tolist(), strict=True))
 
 
+def _read(
+    network: SpanNetwork, spans: Sequence[int], generator: torch.Generator, kind: str, rows: int, length: int
+) -> tuple[Tensor, Tensor]:
+    """States (rows, length, width) in balanced streams whose first ``length`` // 4 bits, or as many as the largest N
+    needs, are left out; and what is right after every bit (rows, length, spans)."""
+    skipped = max(length // 4, max(spans))
+    stream = bits(rows, length + skipped, generator)
+    wanted = answers(stream, spans, kind)
+    return network.states(stream)[:, skipped:], wanted[:, skipped:]
+
+
 @torch.no_grad()
 def span_accuracy(
     network: SpanNetwork,
@@ -209,10 +220,7 @@ def span_accuracy(
 ) -> Tensor:
     """(spans,) the share of right answers after every bit but the first ``length`` // 4 of balanced streams. heads:
     what answers in place of the network's: states (..., width) to logits (..., spans, 2)."""
-    skipped = max(length // 4, max(spans))
-    stream = bits(rows, length + skipped, generator)
-    wanted = answers(stream, spans, kind)[:, skipped:]
-    states = network.states(stream)[:, skipped:]
+    states, wanted = _read(network, spans, generator, kind, rows, length)
     logits = network.answer(states, spans) if heads is None else heads(states)
     return (logits.argmax(-1) == wanted).double().mean((0, 1))
 
@@ -230,10 +238,8 @@ def refit_heads(
 ) -> Callable[[Tensor], Tensor]:
     """New linear heads for these N, also for N that were never trained, by least squares on the states of a network
     that is left as it is: what its activity holds, whatever its own heads make of it."""
-    skipped = max(length // 4, max(spans))
-    stream = bits(rows, length + skipped, generator)
-    wanted = answers(stream, spans, kind)[:, skipped:].flatten(0, 1)
-    states = network.states(stream)[:, skipped:].flatten(0, 1).double()
+    states, wanted = (part.flatten(0, 1) for part in _read(network, spans, generator, kind, rows, length))
+    states = states.double()
     mean, scale = states.mean(0), states.std(0).clamp(min=1e-6)
     features = (states - mean) / scale
     gram = features.mT @ features + ridge * len(features) * torch.eye(features.shape[1], dtype=torch.float64)
