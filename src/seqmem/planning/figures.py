@@ -8,6 +8,7 @@ are taken that leave the same rest when divided by eight as the one that is aske
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -91,6 +92,7 @@ class Figures:
 def figures(config: SequenceConfig, part: Part, batch: int, time: int, dtype: torch.dtype, rates: Rates) -> Figures:
     """Of one step of ``batch`` rows of ``time`` positions."""
 
+    @functools.cache
     def at(rows: int, positions: int) -> Figures:
         piece = Piece(config, part, rows, positions, dtype)
         return _of(trace(piece.build, piece.run, dtype), rates)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -9,7 +11,7 @@ import torch
 from seqmem.models import SequenceConfig
 from seqmem.planning.figures import STEP
 from seqmem.planning.parts import Part, Piece
-from seqmem.planning.trace import trace
+from seqmem.planning.trace import Trace, trace
 
 
 class Growth(NamedTuple):
@@ -30,10 +32,16 @@ def growth(config: SequenceConfig, part: Part, time: int, dtype: torch.dtype) ->
 
     A window, a segment or a cache of so many tokens fills up and stays: the line holds from there.
     """
+
+    @functools.cache
+    def traced(length: int) -> Trace:
+        piece = Piece(config, part, 1, length, dtype)
+        return trace(piece.build, piece.run, dtype, backward=False)
+
     lengths = sorted({1, STEP, time // 4, time // 2, time, 2 * time} - {0})
-    if looping(config, part, dtype):
+    if looping(traced):
         lengths = [1, STEP, 2 * STEP, 4 * STEP]
-    known = {length: state_bytes_at(config, part, length, dtype) for length in lengths}
+    known = {length: traced(length).state for length in lengths}
     *_, last, longest = known
     slope = (known[longest] - known[last]) / (longest - last)
     line = Growth(round(known[last] - slope * last), slope)
@@ -41,15 +49,8 @@ def growth(config: SequenceConfig, part: Part, time: int, dtype: torch.dtype) ->
     return line._replace(since=min(n for n in lengths if n > wrong[-1]) if wrong else 0)
 
 
-def state_bytes_at(config: SequenceConfig, part: Part, time: int, dtype: torch.dtype) -> int:
-    """Of one sequence, after ``time`` positions in one call."""
-    piece = Piece(config, part, 1, time, dtype)
-    return trace(piece.build, piece.run, dtype, backward=False).state
-
-
-def looping(config: SequenceConfig, part: Part, dtype: torch.dtype) -> bool:
+def looping(traced: Callable[[int], Trace]) -> bool:
     """Whether a call for every position is made, so that long texts take long to trace. Such a layer has a state that
-    is the same from the first position on, or grows from then on."""
-    piece = [Piece(config, part, 1, time, dtype) for time in (STEP, 2 * STEP)]
-    short, long = (sum(trace(one.build, one.run, dtype, backward=False).forward.values()) for one in piece)
+    is the same from the first position on, or grows from then on. traced: a call at so many positions."""
+    short, long = (sum(traced(length).forward.values()) for length in (STEP, 2 * STEP))
     return long - short > STEP
