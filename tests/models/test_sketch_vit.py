@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from seqmem.errors import InputError
 from seqmem.models import SketchViT, answer, scratchpad_loss
-from seqmem.models.sketch_vit import SketchReading
+from seqmem.models.sketch_vit import SketchReading, patches_of
 from seqmem.tasks.sketches import SKETCHES, Cycles, EdgeLists, get_sketch
 
 
@@ -52,11 +52,12 @@ def test_the_loop_stops_where_it_should(generator: torch.Generator, name: str) -
 
 def test_a_patch_comes_back_where_it_was(generator: torch.Generator) -> None:
     network = small()
-    x = torch.rand(2, 3, 8, 12, 3, generator=generator)
-    patches = network._patches(x)
-    assert patches.shape == (2, 3, 12, 24)
-    assert torch.equal(patches[1, 2, 7].view(4, 2, 3), x[1, 2, 4:8, 2:4])  # the second row of six patches
-    assert torch.equal(network._image(patches), x)
+    x = torch.randint(3, (2, 3, 8, 12), generator=generator)
+    patches = patches_of(x, (4, 2))
+    assert patches.shape == (2, 3, 12, 8)
+    assert torch.equal(patches[1, 2, 7].view(4, 2), x[1, 2, 4:8, 2:4])  # the second row of six patches
+    colours = F.one_hot(patches, 3).flatten(3)
+    assert torch.equal(network._image(colours), F.one_hot(x, 3))
 
 
 @torch.no_grad()

@@ -99,7 +99,8 @@ class SketchViT(nn.Module):
                 f"{self.shape[1]})"
             )
         batch, count = frames.shape[:2]
-        there = self._patches(F.one_hot(frames, self.colours).float())  # (batch, frame, patch, place * colour)
+        there = F.one_hot(patches_of(frames, self.patch), self.colours).flatten(3).float()
+        # (batch, frame, patch, place * colour)
         x = F.pad(self.embed(there), (0, 0, 1, 0)) + self.position + self.number[:count, None]
         length = x.shape[2]
         seen = None
@@ -110,16 +111,17 @@ class SketchViT(nn.Module):
         drawing = self._image(self.decode(x[:, :, 1:]) + self.keep * there)
         return SketchReading(self.label(x[:, :, 0]), self.halt(x[:, :, 0])[..., 0], drawing)
 
-    def _patches(self, x: Tensor) -> Tensor:
-        """(batch, frame, rows, columns, colour) to (batch, frame, patch, place * colour)."""
-        (p, q), (b, f, r, c, k) = self.patch, x.shape
-        return x.view(b, f, r // p, p, c // q, q, k).transpose(3, 4).reshape(b, f, (r // p) * (c // q), p * q * k)
-
     def _image(self, x: Tensor) -> Tensor:
-        """The way back."""
+        """(batch, frame, patch, place * colour) to (batch, frame, rows, columns, colour)."""
         (p, q), (r, c), (b, f) = self.patch, self.shape, x.shape[:2]
         x = x.view(b, f, r // p, c // q, p, q, self.colours).transpose(3, 4)
         return x.reshape(b, f, r, c, self.colours)
+
+
+def patches_of(images: Tensor, patch: tuple[int, int]) -> Tensor:
+    """(..., rows, columns) to (..., patch, place), row by row; ``patch`` divides rows and columns."""
+    p, q = patch
+    return images.unfold(-2, p, p).unfold(-2, q, q).flatten(-2).flatten(-3, -2)
 
 
 def scratchpad_loss(

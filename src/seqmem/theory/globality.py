@@ -18,6 +18,7 @@ from torch import Tensor
 
 from seqmem.errors import InputError
 from seqmem.interp import fit_probe
+from seqmem.models.sketch_vit import patches_of
 
 
 class Known(NamedTuple):
@@ -57,8 +58,8 @@ def globality(
             f"globality: images {tuple(images.shape)}, {len(labels)} labels, patch {patch}; expected a label for each "
             "image, and a patch that divides its rows and columns"
         )
-    patches = images.unfold(1, patch[0], patch[0]).unfold(2, patch[1], patch[1]).flatten(3).flatten(1, 2)
-    count = patches.shape[1]  # (image, patch, place)
+    patches = patches_of(images, patch)  # (image, patch, place)
+    count = patches.shape[1]
     for size in sizes:
         if not 0 <= size <= count:
             raise InputError(f"globality: size {size}, expected 0 to {count}, as many patches as there are")
