@@ -12,16 +12,10 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from seqmem.testing.faults import Bomb
+
 EXPLODED = "exploded"  # the file that a bomb makes in the current folder
 MODULE = "planted_module"  # a module in the current folder that does the same when it is imported
-
-
-class Bomb:
-    """Makes a file when it is unpickled."""
-
-    def __reduce__(self) -> Any:
-        return Path.touch, (Path(EXPLODED),)
-
 
 HOSTILE: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2, 7, 10**6, 10**9, 10**12, 2**63, -(2**63), 1e308, -0.5, float("nan"), float("inf"),
@@ -33,7 +27,7 @@ ALIASES = b"a: &a0 [x, x, x, x]\n" + b"".join(
 )
 WHOLE: tuple[bytes, ...] = (
     b"", b"\0", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 50_000, b"9" * 5_000, b"null", b"3", b"[]", b"{}", b'"x"',
-    pickle.dumps(Bomb()), b"PK\x03\x04" + bytes(60), b"\x1f\x8b" + bytes(60), b"GGUF" + bytes(60),
+    pickle.dumps(Bomb(Path(EXPLODED))), b"PK\x03\x04" + bytes(60), b"\x1f\x8b" + bytes(60), b"GGUF" + bytes(60),
     b"!<arch>\n" + bytes(200), b"!<arch>\n" + b"x".ljust(48) + b"-60".ljust(10) + b"`\n" + bytes(200),
     ALIASES, b"title: " + ALIASES.replace(b"\n", b"\n  "), b"title: 2001-99-99", b"seeds: " + b"9" * 5_000,
     b"title: &a [*a]", b"mixers: [[[[gru]]]]", b"? [a]\n: 1", b"!!python/object/apply:os.system ['touch exploded']",

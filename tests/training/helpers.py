@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from seqmem.testing._fault_bench import TIMES
 from seqmem.training.experiment import Budget, Experiment
 from seqmem.training.schema import Result
-
-TIMINGS = ("train_tokens_per_second", "decode_microseconds", "wall_seconds", "versions", "status_detail")
 
 
 def experiment(mixer: str = "tests.training.toy:Toy", steps: int = 30, **changes: Any) -> Experiment:
@@ -32,4 +31,4 @@ def experiment(mixer: str = "tests.training.toy:Toy", steps: int = 30, **changes
 
 def outcome(result: Result) -> dict[str, Any]:
     """All of a record but what a clock says."""
-    return {key: value for key, value in result.items() if key not in TIMINGS}
+    return {key: value for key, value in result.items() if key not in TIMES}

@@ -7,33 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from seqmem.errors import InputError
 from seqmem.training.expand import expand
 from seqmem.training.study import EXPECTED, Study, make_study
+from tests.training.written import one_line, quick, values
 
-SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.integers(-3, 40), st.floats(), st.text(max_size=12),
-    st.sampled_from(["lstm", "attention", "parity", "mqar", "nowhere:Layer", "json:JSONDecoder", "smoke", "1e-3"]),
-)  # fmt: skip
-VALUES = st.recursive(
-    SCALARS,
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=8), inner, max_size=3)),
-    max_leaves=6,
-)
+VALUES = values("lstm", "attention", "parity", "mqar", "nowhere:Layer", "json:JSONDecoder", "smoke", "1e-3")
 KEYS = st.one_of(st.sampled_from(list(EXPECTED)), st.text(max_size=10))
-QUICK = settings(max_examples=150, deadline=5_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def one_line(error: InputError) -> None:
-    text = str(error)
-    assert text
-    assert len(text.splitlines()) == 1
-
-
-@QUICK
+@quick(150)
 @given(words=st.dictionaries(KEYS, VALUES, max_size=4))
 def test_any_words(words: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
@@ -46,7 +32,7 @@ def test_any_words(words: dict[str, Any], tmp_path: Path) -> None:
     assert isinstance(study, Study)
 
 
-@QUICK
+@quick(150)
 @given(data=st.binary(max_size=60))
 def test_any_bytes(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
@@ -57,7 +43,7 @@ def test_any_bytes(data: bytes, tmp_path: Path) -> None:
         one_line(error)
 
 
-@settings(parent=QUICK, max_examples=60)
+@quick(60)
 @given(
     options=st.dictionaries(
         st.sampled_from(["length", "pairs", "vocabulary", "filler", "test_lengths"]), VALUES, max_size=3
@@ -70,7 +56,7 @@ def test_any_options_of_a_task(options: dict[str, Any]) -> None:
         one_line(error)
 
 
-@settings(parent=QUICK, max_examples=60)
+@quick(60)
 @given(options=st.dictionaries(st.sampled_from(["heads", "window", "rope_base", "size"]), VALUES, max_size=3))
 def test_any_options_of_a_mixer(options: dict[str, Any]) -> None:
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from seqmem.errors import InputError
@@ -16,23 +16,11 @@ from seqmem.training.launch.settings import EXPECTED, Settings, read_settings
 from seqmem.training.tokens.index import Index
 from seqmem.training.tokens.prepare import prepare
 from seqmem.training.tokens.stream import open_stream
+from tests.training.written import one_line, quick, values
 
-SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.integers(-3, 40), st.floats(), st.text(max_size=12),
-    st.sampled_from(["1e-3", "uint16", "data", "rg_lru", "2001-99-99"]),
-)  # fmt: skip
-VALUES = st.recursive(
-    SCALARS,
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=8), inner, max_size=3)),
-    max_leaves=6,
-)
+VALUES = values("1e-3", "uint16", "data", "rg_lru", "2001-99-99")
 NEEDED = {"data": "data", "out": "out", "model": {"width": 8, "layers": ["rg_lru"]}, "steps": 3}
-QUICK = settings(max_examples=100, deadline=5_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def one_line(error: InputError) -> None:
-    assert str(error)
-    assert len(str(error).splitlines()) == 1
+QUICK = quick(100)
 
 
 @QUICK
