@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqmem.models import SequenceConfig, SequenceLM
+from seqmem.papers._text import descend
 from seqmem.tasks.digits import CLASSES, LEVELS, PIXELS, Digits
 
 
@@ -38,29 +38,21 @@ def fit_digits(
     slow_rate: float = 1e-3,
     report: Callable[[int], None] = lambda step: None,
 ) -> None:
-    """``steps`` of AdamW with warm-up, a cosine, and clipping at 1. Weights whose names end in one of ``slow`` learn at
-    ``slow_rate`` at most, without decay."""
+    """:func:`descend` to a rate of 0. Weights whose names end in one of ``slow`` learn at ``slow_rate`` at most, and do
+    not decay."""
     few = [p for name, p in reader.named_parameters() if name.endswith(tuple(slow)) and slow]
     ids = {id(p) for p in few}
     rest = [p for p in reader.parameters() if id(p) not in ids]
-    groups = [{"params": rest, "lr": rate, "weight_decay": 0.01}]
+    groups: list[dict[str, Any]] = [{"params": rest}]
     if few:
         groups.append({"params": few, "lr": min(rate, slow_rate), "weight_decay": 0.0})
-    optimiser = torch.optim.AdamW(groups)
-    warmup = max(1, steps // 20)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min(1.0, (step + 1) / warmup) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
-    )
     task = Digits()
-    for step in range(steps):
+
+    def loss_of(_: int) -> Tensor:
         drawn = task.sample(batch, PIXELS, generator)
-        loss = F.cross_entropy(reader(drawn.inputs.float()), drawn.targets[:, -1] - LEVELS)
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(reader.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        report(step)
+        return F.cross_entropy(reader(drawn.inputs.float()), drawn.targets[:, -1] - LEVELS)
+
+    descend(reader, loss_of, steps, rate, report, last=0.0, groups=groups)
 
 
 @torch.no_grad()

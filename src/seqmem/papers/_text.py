@@ -21,13 +21,17 @@ def descend(
     steps: int,
     rate: float,
     report: Callable[[int], None] = lambda step: None,
+    *,
+    last: float = 0.1,
+    groups: Sequence[dict[str, Any]] | None = None,
 ) -> None:
-    """``steps`` of AdamW on ``loss_of(step)``, with warm-up, a cosine to a tenth, and the gradient's norm at most 1."""
-    optimiser = torch.optim.AdamW(model.parameters(), rate, weight_decay=0.01)
+    """``steps`` of AdamW on ``loss_of(step)``, with warm-up, a cosine to the share ``last`` of the rate, and the
+    gradient's norm at most 1. groups: of parameters with options of their own."""
+    optimiser = torch.optim.AdamW(model.parameters() if groups is None else groups, rate, weight_decay=0.01)
     warmup = max(1, steps // 20)
 
     def factor(step: int) -> float:
-        return min(1.0, (step + 1) / warmup) * (0.55 + 0.45 * math.cos(math.pi * step / steps))
+        return min(1.0, (step + 1) / warmup) * ((1 + last) / 2 + (1 - last) / 2 * math.cos(math.pi * step / steps))
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
     for step in range(steps):
