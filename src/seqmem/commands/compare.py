@@ -28,13 +28,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="DIR", default="seqmem-compare", help="where results and report go (default: %(default)s)"
     )
-    parser.add_argument(
-        "--store",
-        metavar="DIR",
-        help="where experiments are kept: a folder or a URL (default: $SEQMEM_STORE, else the user's cache)",
-    )
-    add_options(parser)
-    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
+    add_options(parser, "experiments")
     parser.add_argument("--json", action="store_true", help="print the table as JSON instead")
 
 

@@ -24,13 +24,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="DIR", default="seqmem-papers", help="where the pages go (default: %(default)s)"
     )
-    parser.add_argument(
-        "--store",
-        metavar="DIR",
-        help="where finished parts are kept: a folder or a URL (default: $SEQMEM_STORE, else the user's cache)",
-    )
-    add_options(parser)
-    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
+    add_options(parser, "finished parts")
     parser.add_argument("--json", action="store_true", help="print a JSON list of the evidence instead")
 
 
