@@ -1,7 +1,8 @@
 """``SequenceLM.from_hf(model)``: a causal language model of transformers in this library's layers, logits unchanged.
 
 One file per family, one table of families. A file's ``convert(model)`` says which config the model has here and which
-of its weights goes where; :func:`convert` builds it and checks that nothing is left over.
+of its weights goes where, between the embedding and the head; :func:`convert` adds what all families have, builds the
+model and checks that nothing is left over.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 
 from seqmem.errors import InputError
 from seqmem.models.config import SequenceConfig
+from seqmem.models.from_hf.parts import put
 from seqmem.models.language_model import SequenceLM, build
 
 #: transformers' model_type -> file of this folder
@@ -56,21 +58,32 @@ def convert(model: Any) -> SequenceLM:
         )
     if getattr(model, "lm_head", getattr(model, "head", None)) is None:
         raise InputError(f"{name} ('{kind}') has no language-model head; give the causal language model around it")
+    theirs: Any = model
     file = importlib.import_module(f"seqmem.models.from_hf.{FAMILIES[kind]}")
     try:
         found = getattr(file, _FUNCTIONS.get(kind, "convert"))(model)
+        put(found.weights, "embed_tokens", theirs.get_input_embeddings())
+        put(found.weights, "lm_head", theirs.get_output_embeddings())
     except AttributeError as error:
         raise InputError(
             f"{name} ('{kind}') is not built as transformers builds it ({error}); give the plain model, with adapters "
             "merged into it (merge_and_unload)"
         ) from error
 
-    lm: Any = build(SequenceConfig(**found.options, **tokens(model.config, found.options["vocab_size"])))
+    config = theirs.config
+    lm: Any = build(
+        SequenceConfig(
+            config.vocab_size,
+            config.hidden_size,
+            tie_embeddings=config.tie_word_embeddings,
+            **found.options,
+            **tokens(config, config.vocab_size),
+        )
+    )
     expected = lm.state_dict()
     tied = set(lm.all_tied_weights_keys)
     weights = {key: value.detach() for key, value in found.weights.items() if key not in tied}
     _compare(weights, {key: value for key, value in expected.items() if key not in tied}, kind)
-    theirs: Any = model
     reference = theirs.get_input_embeddings().weight
     torch.nn.Module.to(lm, device=reference.device, dtype=reference.dtype)
     lm.load_state_dict(weights, strict=False)

@@ -23,8 +23,6 @@ def convert(model: Any) -> Converted:
         "out_bias": True,
     }
     options = {
-        "vocab_size": config.vocab_size,
-        "width": config.n_embd,
         "layers": [attention] * config.n_layer,
         "mlp_width": 4 * config.n_embd if config.n_inner is None else config.n_inner,
         "mlp": "plain",
@@ -33,10 +31,8 @@ def convert(model: Any) -> Converted:
         "norm": "layer",
         "norm_eps": config.layer_norm_epsilon,
         "positions": config.n_positions,
-        "tie_embeddings": config.tie_word_embeddings,
     }
     weights: dict[str, Tensor] = {}
-    put(weights, "embed_tokens", body.wte)
     put(weights, "embed_positions", body.wpe)
     for i, block in enumerate(body.h):
         mixer = block.attn
@@ -52,5 +48,4 @@ def convert(model: Any) -> Converted:
         put(weights, f"layers.{i}.mixer_norm", block.ln_1)
         put(weights, f"layers.{i}.mlp_norm", block.ln_2)
     put(weights, "norm", body.ln_f)
-    put(weights, "lm_head", model.lm_head)
     return Converted(options, weights)

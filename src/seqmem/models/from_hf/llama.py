@@ -26,7 +26,6 @@ def convert(model: Any) -> Converted:
     turns, order, factor = turning(config, body.rotary_emb, head)
     layers: list[dict[str, Any]] = []
     weights: dict[str, Tensor] = {}
-    put(weights, "embed_tokens", body.embed_tokens)
     for i, layer in enumerate(body.layers):
         mixer, normed = layer.self_attn, hasattr(layer.self_attn, "q_norm")
         query = reordered(mixer.q_proj, order, 1.0 if normed else factor)
@@ -53,14 +52,10 @@ def convert(model: Any) -> Converted:
             }
         )
     put(weights, "norm", body.norm)
-    put(weights, "lm_head", model.lm_head)
     options = {
-        "vocab_size": config.vocab_size,
-        "width": config.hidden_size,
         "layers": layers,
         "mlp_width": config.intermediate_size,
         "norm_eps": config.rms_norm_eps,
-        "tie_embeddings": config.tie_word_embeddings,
         **mlp_options(activation(config, "hidden_act"), body.layers[0].mlp.up_proj.bias is not None),
     }
     return Converted(options, weights)

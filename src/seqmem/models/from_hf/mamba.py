@@ -56,15 +56,11 @@ def _blocks(model: Any, mixer: dict[str, Any], numbers: tuple[str, ...]) -> Conv
     config, body = model.config, model.backbone
     only(config, "hidden_act", ["silu", "swish"], "the layer has SiLU; use the model as it is")
     options = {
-        "vocab_size": config.vocab_size,
-        "width": config.hidden_size,
         "layers": [mixer] * config.num_hidden_layers,
         "mlp_width": 0,
         "norm_eps": config.layer_norm_epsilon,
-        "tie_embeddings": config.tie_word_embeddings,
     }
     weights: dict[str, Tensor] = {}
-    put(weights, "embed_tokens", body.embeddings)
     for i, block in enumerate(body.layers):
         name, theirs = f"layers.{i}.mixer", block.mixer
         put(weights, f"layers.{i}.mixer_norm", block.norm)
@@ -75,5 +71,4 @@ def _blocks(model: Any, mixer: dict[str, Any], numbers: tuple[str, ...]) -> Conv
         for number in numbers:
             weights[f"{name}.{number}"] = getattr(theirs, number)
     put(weights, "norm", body.norm_f)
-    put(weights, "lm_head", model.lm_head)
     return Converted(options, weights)

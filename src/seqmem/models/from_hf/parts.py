@@ -12,7 +12,7 @@ from seqmem.errors import InputError
 
 
 class Converted(NamedTuple):
-    """options: of the SequenceConfig. weights: of the SequenceLM, by name."""
+    """What a family has of its own. options: of the SequenceConfig. weights: of the SequenceLM, by name."""
 
     options: dict[str, Any]
     weights: dict[str, Tensor]

@@ -29,7 +29,6 @@ def convert(model: Any) -> Converted:
     config, body = model.config, model.model
     layers: list[dict[str, Any]] = []
     weights: dict[str, Tensor] = {}
-    put(weights, "embed_tokens", body.embed_tokens)
     for i, block in enumerate(body.layers):
         if hasattr(block.mlp, "experts"):
             raise InputError(
@@ -44,14 +43,10 @@ def convert(model: Any) -> Converted:
         put(weights, f"layers.{i}.mlp_norm", one_more(block.post_attention_layernorm))
         gated_mlp(weights, f"layers.{i}.mlp", block.mlp)
     put(weights, "norm", one_more(body.norm))
-    put(weights, "lm_head", model.lm_head)
     options = {
-        "vocab_size": config.vocab_size,
-        "width": config.hidden_size,
         "layers": layers,
         "mlp_width": config.intermediate_size,
         "norm_eps": config.rms_norm_eps,
-        "tie_embeddings": config.tie_word_embeddings,
         **mlp_options(activation(config, "hidden_act"), bias=False),
     }
     return Converted(options, weights)

@@ -28,7 +28,6 @@ def convert(model: Any) -> Converted:
     scale = float(body.normalizer)  # sqrt(width), as the model rounds it
     layers: list[dict[str, Any]] = []
     weights: dict[str, Tensor] = {}
-    put(weights, "embed_tokens", body.embed_tokens)
     for i, block in enumerate(body.layers):
         read = _recurrent if hasattr(block.temporal_block, "rg_lru") else _attention
         layers.append(read(config, weights, f"layers.{i}.mixer", block.temporal_block))
@@ -36,10 +35,7 @@ def convert(model: Any) -> Converted:
         put(weights, f"layers.{i}.mlp_norm", one_more(block.channel_pre_norm))
         gated_mlp(weights, f"layers.{i}.mlp", block.mlp_block)
     put(weights, "norm", one_more(body.final_norm))
-    put(weights, "lm_head", model.lm_head)
     options = {
-        "vocab_size": config.vocab_size,
-        "width": config.hidden_size,
         "layers": layers,
         "mlp_width": config.intermediate_size // 2,
         "mlp": "gated",
@@ -48,7 +44,6 @@ def convert(model: Any) -> Converted:
         "norm_eps": config.rms_norm_eps,
         "embedding_scale": scale,
         "logit_softcap": config.logits_soft_cap,
-        "tie_embeddings": config.tie_word_embeddings,
     }
     return Converted(options, weights)
 

@@ -16,22 +16,17 @@ def convert(model: Any) -> Converted:
     and the epsilons grow: norm(x / s; eps) = norm(x; s^2 eps)."""
     config, body = model.config, model.rwkv
     only(config, "attention_hidden_size", [config.hidden_size], "the layer has one width; use the model as it is")
-    depth, width = config.num_hidden_layers, config.hidden_size
-    every = config.rescale_every
+    depth, every = config.num_hidden_layers, config.rescale_every
     halved = [i // every if every > 0 else 0 for i in range(depth + 1)]  # how often, before a layer
     options = {
-        "vocab_size": config.vocab_size,
-        "width": width,
         "layers": [{"name": "rwkv4", "layer": i, "depth": depth} for i in range(depth)],
         "mlp_width": config.intermediate_size,
         "mlp": "rwkv",
         "norm": "layer",
         "norm_eps": [config.layer_norm_epsilon * 4.0**times for times in halved],
         "embedding_norm": True,
-        "tie_embeddings": config.tie_word_embeddings,
     }
     weights: dict[str, Tensor] = {}
-    put(weights, "embed_tokens", body.embeddings)
     put(weights, "embed_norm", body.blocks[0].pre_ln)
     for i, block in enumerate(body.blocks):
         factor = 2.0 ** halved[i] if body.layers_are_rescaled else 1.0  # the weights may stand halved or not
@@ -49,7 +44,6 @@ def convert(model: Any) -> Converted:
         put(weights, f"layers.{i}.mlp.value", Linear(mlp.value.weight * factor, None))
         weights[f"layers.{i}.mlp.mu"] = _shares(mlp, "receptance", "key")
     put(weights, "norm", body.ln_out)
-    put(weights, "lm_head", model.head)
     return Converted(options, weights)
 
 

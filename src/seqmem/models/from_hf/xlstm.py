@@ -23,7 +23,6 @@ def convert(model: Any) -> Converted:
         "norm_eps": config.norm_eps,
     }
     weights: dict[str, Tensor] = {}
-    put(weights, "embed_tokens", body.embeddings)
     for i, block in enumerate(body.blocks):
         name, theirs = f"layers.{i}.mixer", block.mlstm_layer
         put(weights, f"layers.{i}.mixer_norm", block.norm_mlstm)
@@ -47,14 +46,10 @@ def convert(model: Any) -> Converted:
         weights[f"{name}.norm_weight"] = theirs.multihead_norm.weight
         put(weights, f"{name}.out", theirs.out_proj)
     put(weights, "norm", body.out_norm)
-    put(weights, "lm_head", model.lm_head)
     options = {
-        "vocab_size": config.vocab_size,
-        "width": config.hidden_size,
         "layers": [mixer] * len(body.blocks),
         "mlp_width": body.blocks[0].ffn.up_proj_dim,
         "norm_eps": config.norm_eps,
         "logit_softcap": config.output_logit_soft_cap,
-        "tie_embeddings": config.tie_word_embeddings,
     }
     return Converted(options, weights)
