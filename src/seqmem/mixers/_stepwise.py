@@ -7,8 +7,17 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from seqmem.errors import InputError
+
 Memory = tuple[Tensor, ...]  # each batch first
 Step = Callable[[Memory, Memory], tuple[Tensor, Memory]]  # (what the input gives at t, memory) -> (answer, memory)
+
+
+def activation(nonlinearity: str, owner: str) -> Callable[[Tensor], Tensor]:
+    """The function of that name; InputError where it is none of the two."""
+    if nonlinearity not in ("tanh", "relu"):
+        raise InputError(f"{owner}: nonlinearity is {nonlinearity!r}, expected 'tanh' or 'relu'")
+    return torch.tanh if nonlinearity == "tanh" else torch.relu
 
 
 def step_by_step(

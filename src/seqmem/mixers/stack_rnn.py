@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from seqmem.errors import InputError
 from seqmem.mixers._documents import hidden_size
 from seqmem.mixers._shared import at_padding, resume
-from seqmem.mixers._stepwise import Memory, step_by_step
+from seqmem.mixers._stepwise import Memory, activation, step_by_step
 from seqmem.mixers.base import Mixer
 
 PUSH, KEEP, POP = range(3)  # the order of a stack's actions
@@ -54,11 +54,9 @@ class StackRNN(Mixer):
         super().__init__(width)
         if min(stacks, depth, cell) < 1:
             raise InputError(f"StackRNN: stacks {stacks}, depth {depth}, cell {cell}; expected at least 1 of each")
-        if nonlinearity not in ("tanh", "relu"):
-            raise InputError(f"StackRNN: nonlinearity is {nonlinearity!r}, expected 'tanh' or 'relu'")
         self.hidden = hidden_size(hidden, width, "StackRNN")
         self.stacks, self.depth, self.cell = stacks, depth, cell
-        self.activation = torch.tanh if nonlinearity == "tanh" else torch.relu
+        self.activation = activation(nonlinearity, "StackRNN")
         self.inputs = nn.Linear(width, self.hidden)  # W, b
         self.recurrent = nn.Linear(self.hidden + stacks * cell, self.hidden, bias=False)  # U, R
         self.interface = nn.Linear(self.hidden, stacks * (3 + cell))  # A, V

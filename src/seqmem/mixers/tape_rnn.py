@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from seqmem.errors import InputError
 from seqmem.mixers._documents import hidden_size
 from seqmem.mixers._shared import at_padding, resume
-from seqmem.mixers._stepwise import Memory, step_by_step
+from seqmem.mixers._stepwise import Memory, activation, step_by_step
 from seqmem.mixers.base import Mixer
 
 
@@ -59,11 +59,9 @@ class TapeRNN(Mixer):
             raise InputError(
                 f"TapeRNN: length {length}, cell {cell}, jump {jump}; expected at least 1, 1, and 0 <= jump < length"
             )
-        if nonlinearity not in ("tanh", "relu"):
-            raise InputError(f"TapeRNN: nonlinearity is {nonlinearity!r}, expected 'tanh' or 'relu'")
         self.hidden = hidden_size(hidden, width, "TapeRNN")
         self.length, self.cell = length, cell
-        self.activation = torch.tanh if nonlinearity == "tanh" else torch.relu
+        self.activation = activation(nonlinearity, "TapeRNN")
         moves = torch.tensor([0, 1, -1, jump, -jump][: 5 if jump else 3])
         self.register_buffer(
             "moves", (torch.arange(length) + moves[:, None]).remainder(length).flatten(), persistent=False
