@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from seqmem.errors import InputError
-from seqmem.interp.attention import evaluating, reduced_attention
+from seqmem.interp.attention import evaluating, reduced_attention, returning_weights
 from seqmem.interp.families import FAMILIES
 from seqmem.models.cache import NAME
 
@@ -80,7 +79,7 @@ def _explicit(model: Any, tokens: Tensor, layers: list[int] | None) -> tuple[Ten
     cache = next((before[name] for name in (NAME, "past_key_values") if before.get(name) is not None), None)
     if cache is None:
         raise InputError(f"document_attention: {kind} keeps no cache of keys and values; it shows no attention weights")
-    with _returning_weights(model):
+    with returning_weights(model):
         step = model(tokens[:, -1:], **{NAME: cache}, use_cache=True, output_attentions=True)
     weights = [w for w in step.get("attentions", None) or () if w is not None]
     if not weights or weights[0].shape[-1] != tokens.shape[1]:
@@ -93,17 +92,3 @@ def _explicit(model: Any, tokens: Tensor, layers: list[int] | None) -> tuple[Ten
             raise InputError(f"layers names {bad}, the model has layers 0 to {len(weights) - 1}")
         weights = [weights[i] for i in layers]
     return torch.stack([w[:, :, -1].float().mean(1) for w in weights]).mean(0), step.logits[:, -1]
-
-
-@contextlib.contextmanager
-def _returning_weights(model: Any) -> Iterator[None]:
-    """Eager attention for the length of the block, where the family has several implementations."""
-    before = getattr(model.config, "_attn_implementation", None)
-    if before in (None, "eager"):
-        yield
-        return
-    model.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(before)

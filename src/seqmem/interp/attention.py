@@ -125,11 +125,17 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         model.train(training)
 
 
+def eager(model: Any) -> contextlib.AbstractContextManager[None]:
+    """:func:`returning_weights` for the families with softmax attention; nothing for other models."""
+    softmax = model.config.model_type in ("gpt2", "llama", "recurrent_gemma")
+    return returning_weights(model) if softmax else contextlib.nullcontext()
+
+
 @contextlib.contextmanager
-def eager(model: Any) -> Iterator[None]:
-    """transformers' softmax attention in the mode that returns its weights, and back; nothing for other models."""
+def returning_weights(model: Any) -> Iterator[None]:
+    """transformers' attention in the mode that returns its weights, where a model has several, and back."""
     before = getattr(model.config, "_attn_implementation", None)
-    if model.config.model_type not in ("gpt2", "llama", "recurrent_gemma") or before == "eager":
+    if before in (None, "eager"):
         yield
         return
     model.set_attn_implementation("eager")
