@@ -57,10 +57,6 @@ class Adding(Task):
         return 2 * self.numbers
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def chance(self) -> float:
         """Of the likeliest sum, ``numbers`` - 1: it comes about in as many of numbers^2 ways as there are numbers."""
         return 1 / self.numbers

@@ -52,8 +52,8 @@ class Task:
 
     @property
     def train_length(self) -> int:
-        """Time steps of a training example."""
-        raise NotImplementedError
+        """Time steps of a training example: the option ``length``, where a task does not say otherwise."""
+        return self.length  # type: ignore[attr-defined]
 
     @property
     def test_lengths(self) -> tuple[int, ...]:

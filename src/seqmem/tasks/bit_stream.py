@@ -80,10 +80,6 @@ class BitStream(Task):
         return 2 + len(self.spans)
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def slices(self) -> tuple[str, ...]:
         return tuple(f"N={span}" for span in self.spans)
 

@@ -56,10 +56,6 @@ class Bytes(Task):
         return 256
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def chance(self) -> float:
         """Entropy of the training part's byte frequencies, in bits: the best guess that has not read the input."""
         return self.text.unigram_bits

@@ -76,10 +76,6 @@ class Chomsky(Task):
         return len(self._kind.symbols)
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def chance(self) -> float:
         """1 / the number of possible symbols; end tokens, which a blind guess gets wrong, not counted."""
         return self._kind.chance

@@ -105,10 +105,6 @@ class ClozeStories(Task):
         return len(WORDS)
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def slices(self) -> tuple[str, ...]:
         return tuple(f"kind={kind}" for kind in self.kinds)
 

@@ -62,10 +62,6 @@ class CompositionalRecall(Task):
         return 1 + 3 * self.vocabulary
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def chance(self) -> float:
         return 1 / self.vocabulary
 

@@ -46,10 +46,6 @@ class Compression(Task):
         return self.vocabulary + 1
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def chance(self) -> float:
         return 1 / self.vocabulary
 

@@ -47,10 +47,6 @@ class Copying(Task):
         return self.vocabulary + FIRST_SYMBOL
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def chance(self) -> float:
         return 1 / self.vocabulary
 

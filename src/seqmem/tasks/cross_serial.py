@@ -50,10 +50,6 @@ class CrossSerial(Task):
         return len(WORDS)
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def chance(self) -> float:
         """Of the commonest answer in strings of the training length."""
         m, n = _counts(self.length)

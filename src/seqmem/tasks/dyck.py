@@ -53,10 +53,6 @@ class Dyck(Task):
         return 2 * self.pairs
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def chance(self) -> float:
         return 1 / self.pairs
 

@@ -84,10 +84,6 @@ class Embers(Task):
         return 256
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def slices(self) -> tuple[str, ...]:
         return ("common, likely", "common, unlikely", "rare, likely", "rare, unlikely")
 

@@ -93,10 +93,6 @@ class FactRecall(Task):
         return len(self.world.words)
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def slices(self) -> tuple[str, ...]:
         return tuple(SLICES)
 

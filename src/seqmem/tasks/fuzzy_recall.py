@@ -75,10 +75,6 @@ class FuzzyRecall(Task):
         return FIRST_KEY + self.key_tokens + self.value_tokens
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def chance(self) -> float:
         return 1 / self.value_tokens
 

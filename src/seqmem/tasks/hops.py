@@ -81,10 +81,6 @@ class Hops(Task):
         return self.vocabulary + max(self.hops)
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def chance(self) -> float:
         return 1 / self.vocabulary
 

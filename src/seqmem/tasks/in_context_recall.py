@@ -60,10 +60,6 @@ class InContextRecall(Task):
         return self.keys + self.values + self._noise_tokens
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def chance(self) -> float:
         return 1 / self.values
 

@@ -118,10 +118,6 @@ class KnowledgeConflicts(Task):
         return len(self.world.words)
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def slices(self) -> tuple[str, ...]:
         return tuple(SLICES)
 

@@ -60,10 +60,6 @@ class ListOps(Task):
         return CLOSE + 1
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def chance(self) -> float:
         return 1 / DIGITS
 

@@ -57,10 +57,6 @@ class Memorization(Task):
         return self.facts + self.values
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def chance(self) -> float:
         return 1 / self.values
 

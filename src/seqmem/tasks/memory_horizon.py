@@ -55,10 +55,6 @@ class MemoryHorizon(Task):
         return max(self.numbers, self.most) + 1
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def chance(self) -> float:
         """Of the likeliest answer at every step: the chain of the capped sum, from 0."""
         law = torch.zeros(self.most + 1, dtype=torch.float64)

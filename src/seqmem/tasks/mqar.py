@@ -85,10 +85,6 @@ class MQAR(Task):
         return self.vocabulary
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def slices(self) -> tuple[str, ...]:
         return tuple(f"pairs={count}" for count in self.pairs)
 

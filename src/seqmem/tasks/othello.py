@@ -75,10 +75,6 @@ class Othello(Task):
         return FIRST_SQUARE + self.size**2 - 4
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def chance(self) -> float:
         """The share of legal answers of the best single square, named at every position of whole games."""
         return CONSTANT[self.size]

@@ -42,10 +42,6 @@ class Parity(Task):
         return 2
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def chance(self) -> float:
         return 0.5
 

@@ -89,10 +89,6 @@ class PathStar(Task):
         return FIRST_NODE + self.nodes
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def slices(self) -> tuple[str, ...]:
         return tuple(f"arms={count}" for count in self.arms)
 

@@ -80,10 +80,6 @@ class Reber(Task):
         return len(SYMBOLS) if self.ask == "close" else YES + 1
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def chance(self) -> float:
         return 0.5
 

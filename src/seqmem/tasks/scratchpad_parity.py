@@ -56,10 +56,6 @@ class ScratchpadParity(Task):
         return FIRST_ANCHOR + (self.anchors if self.layout == "mnemonic" else 0)
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def chance(self) -> float:
         return 1 / 2
 

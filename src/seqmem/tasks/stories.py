@@ -88,10 +88,6 @@ class Stories(Task):
         return len(WORDS)
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def slices(self) -> tuple[str, ...]:
         return tuple(f"kind={kind}" for kind in self.kinds)
 

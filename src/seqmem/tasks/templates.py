@@ -98,10 +98,6 @@ class Templates(Task):
         return self.first_symbol + self.symbols + self.unseen
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def slices(self) -> tuple[str, ...]:
         return ("seen", "unseen")
 

@@ -101,10 +101,6 @@ class TemporalOrder(Task):
         return len(WORDS)
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def slices(self) -> tuple[str, ...]:
         return tuple(SLICES)
 

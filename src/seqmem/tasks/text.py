@@ -135,10 +135,6 @@ class TextTask(Task):
         return self.tokenizer.vocab_size
 
     @property
-    def train_length(self) -> int:
-        return self.length
-
-    @property
     def slices(self) -> tuple[str, ...]:
         return tuple(f"depth={(n + 0.5) / DEPTHS:g}" for n in range(DEPTHS))
 
