@@ -11,27 +11,16 @@ from torch import Tensor, nn
 from seqmem.errors import InputError
 from seqmem.mixers import get_mixer
 from seqmem.mixers.state import State, detach, map_state, select, state_bytes, tensors
+from tests.mixers.some import some
 
 WIDTH, BATCH, TIME = 8, 3, 11
-NAMES = (
-    "min_gru",
-    "min_lstm",
-    "rg_lru",
-    "mamba",
-    "linear_attention",
-    "retention",
-    "delta_net",
-    "gated_delta_net",
-    "gla",
-    "mamba2",
-    "hgrn2",
-    "mlstm",
-    "rwkv4",
-    "rwkv6",
-    "rwkv7",
-)
+SCANNED = (
+    "min_gru", "min_lstm", "rg_lru", "mamba", "linear_attention", "retention", "delta_net", "gated_delta_net", "gla",
+    "mamba2", "hgrn2", "mlstm", "rwkv4", "rwkv6", "rwkv7",
+)  # fmt: skip
+NAMES = [some(name) for name in SCANNED]
 HALF_PRECISION = {"gla": 0.15}  # its norm over the 4 channels of a head enlarges what rounding leaves
-FORMS = [(name, form) for name in NAMES for form in ("auto", *get_mixer(name).forms)]  # type: ignore[arg-type]
+FORMS = [some(name, form) for name in SCANNED for form in ("auto", *get_mixer(name).forms)]  # type: ignore[arg-type]
 
 
 def build(name: str, dtype: torch.dtype = torch.float64, seed: int = 0, **options: object) -> nn.Module:

@@ -245,7 +245,8 @@ def test_half_precision_is_computed_in_float32(op: str, dtype: torch.dtype, gene
     assert all(x.dtype == dtype and x.isfinite().all() for x in gradients((o, s), inputs, generator).values())
 
 
-@pytest.mark.parametrize("op", ["ssd", "gated_delta_rule"])  # the parallel builds of all kernels take long to compile
+# the parallel builds of all kernels take long to compile
+@pytest.mark.parametrize("op", ["ssd", pytest.param("gated_delta_rule", marks=pytest.mark.thorough)])
 def test_threads_do_not_change_the_answer(op: str, generator: torch.Generator) -> None:
     inputs = make(op, generator)
     seed = generator.get_state()

@@ -14,7 +14,12 @@ from seqmem.papers.part import source_of
 from seqmem.training.store import Store
 
 
-@pytest.mark.parametrize("slug", MODULES)
+LONG = ("induction-heads", "cmr-heads", "implicit-attention", "state-collapse", "just-read-twice")  # over 10 s each
+
+
+@pytest.mark.parametrize(
+    "slug", [pytest.param(slug, marks=[pytest.mark.thorough] if slug in LONG else []) for slug in MODULES]
+)
 def test_it_runs(slug: str, tmp_path: Path) -> None:
     built = load(slug)
     assert built.paper.slug == slug
