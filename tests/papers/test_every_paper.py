@@ -13,7 +13,6 @@ from seqmem.papers.command import write_page
 from seqmem.papers.part import source_of
 from seqmem.training.store import Store
 
-
 LONG = ("induction-heads", "cmr-heads", "implicit-attention", "state-collapse", "just-read-twice")  # over 10 s each
 
 
