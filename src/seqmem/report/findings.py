@@ -81,8 +81,8 @@ def _on_task(task: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
     reference = "a guess from letter frequencies alone" if task["metric"] == "bits_per_byte" else "chance"
     if not _beats(task, top):
         return [
-            f"{task['name']}: nothing beats {reference} ({task['chance']:.3f}) after this little training; "
-            f"the best figure is {best}'s, {top['mean']:.3f}."
+            f"{task['name']}: nothing beats {reference} ({task['chance']:.3f}) by a tenth of it after this little "
+            f"training; the best figure is {best}'s, {top['mean']:.3f}."
         ]
     what = "bits per byte" if task["metric"] == "bits_per_byte" else "accuracy"
     text = f"{task['name']}: {best} is best with {top['mean']:.3f} {what}"
