@@ -63,3 +63,9 @@ def test_an_unknown_fault_is_refused(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit):
         main(["--only", "flood"])
     assert "invalid choice: 'flood'" in capsys.readouterr().err
+
+
+def test_no_experiments_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--experiments", "0"])
+    assert "--experiments is 0, expected at least 1" in capsys.readouterr().err

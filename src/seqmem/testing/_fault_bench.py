@@ -65,14 +65,14 @@ class Bench:
             preexec_fn=before,
         )  # fmt: skip
 
-    def run(self, **how: Any) -> tuple[int, str]:
-        """Exit code and what was said on standard error, of a run to its end."""
+    def run(self, *, watch: Callable[[], None] = lambda: None, **how: Any) -> tuple[int, str]:
+        """Exit code and what was said on standard error, of a run to its end; meanwhile ``watch`` is called twice a
+        second."""
         process = self.start(**how)
-        try:
-            said = process.communicate(timeout=self.patience)[1]
-        except subprocess.TimeoutExpired:
+        said = attend(process, time.monotonic() + self.patience, watch)
+        if said is None:
             process.kill()
-            raise Fault(f"a run hung for {self.patience:.0f} seconds") from None
+            raise Fault(f"a run hung for {self.patience:.0f} seconds")
         return process.returncode, said
 
     def fill(self) -> None:
@@ -123,6 +123,19 @@ def expect(kept: bool, otherwise: str) -> None:
     """Raise Fault with the words ``otherwise`` unless the promise was kept."""
     if not kept:
         raise Fault(otherwise)
+
+
+def attend(
+    process: Any, until: float, watch: Callable[[], None], pause: Callable[[], float] = lambda: 0.5
+) -> str | None:
+    """What the process has said on standard error by its end; None when it is still running at ``until``, of the
+    monotonic clock. ``watch`` is called after every ``pause()`` seconds."""
+    while (left := until - time.monotonic()) > 0:
+        try:
+            return str(process.communicate(timeout=min(left, pause()))[1])
+        except subprocess.TimeoutExpired:
+            watch()
+    return None
 
 
 def children(pid: int) -> list[int]:

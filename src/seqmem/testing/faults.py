@@ -3,7 +3,8 @@
 A small study is run undisturbed once. Then, again and again in stores of their own, it is killed, its files are cut,
 its disk is full, its clock jumps, and each time it is run to its end: the results must be the undisturbed ones to the
 last digit (times aside), nothing finished may have been run again, and what was damaged must be named.
-``--experiments 200``: a study of so many, of which drivers and workers are killed at random.
+``--experiments 200``: a study of so many, once undisturbed and once while drivers and workers are killed at random
+(:mod:`seqmem.testing._random_kills`); progress is told on standard error.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import contextlib
 import json
 import os
 import pickle
-import random
 import shutil
 import signal
 import sys
@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 from seqmem.testing._fault_bench import (
-    STUDY,
     Bench,
     Bomb,
     Fault,
@@ -33,6 +32,7 @@ from seqmem.testing._fault_bench import (
     expect,
     small_disk,
 )
+from seqmem.testing._random_kills import many
 
 NAN = b"\x00\x00\xc0\x7f"  # in float32
 CLOCK = """\
@@ -290,42 +290,6 @@ def rounds(folder: Path, seed: int, names: Sequence[str] = tuple(SCENARIOS)) -> 
             count += 1
 
 
-def many(folder: Path, seed: int, count: int) -> str:
-    """A study of ``count`` experiments on three workers; drivers and workers are killed at random until it is done.
-    Returns the figures in a line; raises Fault."""
-    study, patience = STUDY.replace("seeds: 2", f"seeds: {max(1, count // 4)}"), 300.0 + 10 * count
-    whole = Bench(folder / "undisturbed", seed, study, patience)
-    code, said = whole.run(workers=3)
-    expect(code == 0, f"the undisturbed study ended with {code}: {said[-300:]}")
-    expected = whole.results()
-    bench, chance = Bench(folder / "killed", seed, study, patience), random.Random(seed)
-    drivers, workers, sessions, began, longest = 0, 0, 0, time.monotonic(), 40.0
-    before: dict[Path, tuple[int, int]] = {}
-    while len(before) < len(expected):
-        process, sessions = bench.start(workers=3), sessions + 1
-        until = time.monotonic() + chance.uniform(0.1, 1.0) * longest
-        while process.poll() is None and time.monotonic() < until:
-            time.sleep(chance.uniform(0.0, 0.25) * longest)
-            if (alive := children(process.pid)) and chance.random() < 0.5:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(chance.choice(alive), signal.SIGKILL)
-                    workers += 1
-        if process.poll() is None:
-            process.kill()
-            drivers += 1
-        process.communicate()
-        after = bench.finished()
-        again = [path for path, mark in before.items() if after.get(path) != mark]
-        expect(not again, f"finished results were written again: {again}")
-        longest *= 1.5 if len(after) == len(before) else 1.0  # a slow machine takes longer to begin
-        before = after
-    bench.to_the_end(expected, workers=1)
-    return (
-        f"{len(expected)} experiments, {drivers} drivers and {workers} workers killed in {sessions} sessions "
-        f"({time.monotonic() - began:.0f} s): the results of the undisturbed study, none written twice"
-    )
-
-
 def _is_json(path: Path) -> bool:
     try:
         json.loads(path.read_text())
@@ -339,9 +303,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m seqmem.testing.faults", description=__doc__)
     parser.add_argument("--minutes", type=float, default=4.0, help="how long (default: %(default)s); each fault once")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and the damage (default: %(default)s)")
-    parser.add_argument("--experiments", type=int, metavar="N", help="instead a study of N under random kills")
+    parser.add_argument(
+        "--experiments", type=int, metavar="N", help="instead a study of N under random kills; --minutes has no say"
+    )
     parser.add_argument("--only", choices=tuple(SCENARIOS), action="append", help="this fault only; may be repeated")
     given = parser.parse_args(arguments)
+    if given.experiments is not None and given.experiments < 1:
+        parser.error(f"--experiments is {given.experiments}, expected at least 1")
     folder = Path(tempfile.mkdtemp(prefix="seqmem-faults-"))
     if given.experiments is not None:
         try:
