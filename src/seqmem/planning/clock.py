@@ -21,9 +21,9 @@ from seqmem.bench import roofline
 from seqmem.bench.machine import LARGE
 from seqmem.bench.measure import fastest
 from seqmem.models import SequenceConfig
-from seqmem.planning.figures import LARGEST_KEPT, Figures, Pass, Rates, figures
+from seqmem.planning.figures import Figures, Pass, Rates, figures
 from seqmem.planning.parts import Part, Piece
-from seqmem.planning.trace import autocast
+from seqmem.planning.trace import LARGEST_KEPT, autocast
 from seqmem.training.optimiser import clip_gradients, make_optimiser
 
 PROBE_SECONDS = 0.25  # for which a probe is repeated

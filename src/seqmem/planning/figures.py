@@ -24,7 +24,6 @@ from seqmem.planning.trace import Call, Trace, trace
 MOST_CALLS = {"traced": 3_000, "run": 30_000}  # of one trace: a layer that loops over time is traced at short lengths
 LONGEST_REAL = 2_048  # positions of a layer that must be run for real
 STEP = 8  # the short lengths are one, two, three and four times so many positions longer than the rest
-LARGEST_KEPT = 32 * 2**20  # bytes: a freed block above that goes back to the system, and the next one is new memory
 TOLERANCE = 0.02  # between what three lengths foretell of the fourth and what it shows
 
 
@@ -38,7 +37,7 @@ class Rates(NamedTuple):
 @dataclass(frozen=True)
 class Pass:
     """One direction. calls: of torch's operators. products, kernels: operations in matrix products (with attention,
-    convolutions, transforms) and in this library's kernels. moved: bytes. fresh: bytes of results above
+    convolutions, transforms) and in this library's kernels. moved: bytes. fresh: bytes of blocks above
     LARGEST_KEPT. limit: seconds that a device needs at least, each call the longer of its arithmetic and its memory."""
 
     calls: float = 0.0
@@ -178,6 +177,6 @@ def _pass(calls: Counter[Call], rates: Rates) -> Pass:
         products=total((call.flops, n) for call, n in each if not call.kernel),
         kernels=total((call.flops, n) for call, n in each if call.kernel),
         moved=total((call.moved, n) for call, n in each),
-        fresh=total((call.made, n) for call, n in each if call.made > LARGEST_KEPT),
+        fresh=total((call.fresh, n) for call, n in each),
         limit=total((max(call.done / rates.products, call.moved / rates.memory), n) for call, n in each),
     )

@@ -23,6 +23,7 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from seqmem.mixers.state import State, state_bytes
+from seqmem.ops._buffers import pool
 from seqmem.planning.arithmetic import UNCOUNTED, flops_of, is_causal
 
 
@@ -32,18 +33,21 @@ class KeepsUnknown(Exception):
 
 LOOKS_AT_NUMBERS = (DataDependentOutputException, DynamicOutputShapeException, KeepsUnknown)
 KEEP_UNKNOWN = ("mkldnn_rnn_layer",)
+#: bytes: a larger block goes back to the system when it is freed. glibc's limit is 32 MiB (on 64 bits, once large
+#: blocks have been freed) with what it and alignment add to a block, for which a page is more than enough
+LARGEST_KEPT = 32 * 2**20 - 4096
 AUTOCAST = torch.bfloat16  # the one dtype in which products are computed while the weights stay in float32
 
 
 class Call(NamedTuple):
     """flops: operations as torch counts them; done: those that a kernel does, half of them where causal attention skips
-    what lies ahead; moved: bytes read and written; made: bytes of the largest result that is new; kernel: one of this
+    what lies ahead; moved: bytes read and written; fresh: bytes that the system hands out anew; kernel: one of this
     library's own."""
 
     flops: float
     done: float
     moved: int
-    made: int
+    fresh: int
     kernel: bool
 
 
@@ -174,19 +178,29 @@ class _Recorder(TorchDispatchMode):
                 self.trace.uncounted[name] += 1
             flops = flops_of(function, args, kwargs or {}, result)
             done = flops / 2 if flops and is_causal(function, args, kwargs or {}) else flops
-            self.calls[Call(flops, done, *_moved(function, args, result), function.namespace == "seqmem")] += 1
+            kernel = function.namespace == "seqmem"
+            self.calls[Call(flops, done, *_moved(function, args, result, kernel), kernel)] += 1
         return result
 
 
-def _moved(function: Any, arguments: Any, result: Any) -> tuple[int, int]:
-    """Bytes read and written, and of the largest result that is new: nothing where the result is a view of what was
-    given, or memory not yet written."""
+def _moved(function: Any, arguments: Any, result: Any, kernel: bool) -> tuple[int, int]:
+    """Bytes read and written, and of these the bytes that the system hands out anew: nothing where the result is a view
+    of what was given, or memory not yet written."""
     given, made = list(_tensors(arguments)), list(_tensors(result))
     known = {_storage(x) for x in given}
     new = [x for x in made if _storage(x) not in known]
     if "empty" in function.overloadpacket.__name__ or (len(new) < len(made) and not function._schema.is_mutable):
         return 0, 0
-    return sum(map(_size, (*given, *made))), max(map(_size, new), default=0)
+    return sum(map(_size, (*given, *made))), _fresh(given, new, kernel)
+
+
+def _fresh(given: Iterable[Tensor], new: Iterable[Tensor], kernel: bool) -> int:
+    """Bytes of the blocks that are too large to be kept by the C library. The kernels of this library keep the memory
+    of their results themselves (:mod:`seqmem.ops._buffers`), but copy what is given to them in another layout."""
+    largest_kept = pool().limit if kernel else LARGEST_KEPT
+    found = sum(size for size in map(_size, new) if size > max(LARGEST_KEPT, largest_kept))
+    copies = (x.numel() * x.element_size() for x in given if not x.is_contiguous()) if kernel else ()
+    return found + sum(size for size in copies if size > LARGEST_KEPT)
 
 
 def _size(x: Tensor) -> int:
