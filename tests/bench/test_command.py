@@ -45,6 +45,10 @@ RECORDS = [
     step_record(128, mixer="attention", memory="linear", flatness=1.0),
     step_record(1_024, mixer="attention", memory="linear", flatness=3.0),
     step_record(65_536, mixer="attention", memory="linear", status="not run", note="not run: reading took long"),
+    {"kind": "task", "task": "mqar", "status": "ok", "note": "", "length": 64, "rows": 512,
+     "tokens_per_cpu_second": 1.8e7},
+    {"kind": "task", "task": "needle", "status": "ok", "note": "", "length": 256, "rows": 128,
+     "tokens_per_cpu_second": 8e5},
     {"kind": "memory", "op": "linear_scan", "variant": "", "length": 512, "peer": None, "status": "ok", "note": "",
      "extra_bytes": 2**20, "own_bytes": 2**22},
     {"kind": "first_call", "op": "linear_scan", "variant": "", "status": "ok", "note": "", "empty_seconds": 3.0,
@@ -60,6 +64,8 @@ MACHINE = {"processor": "A processor", "threads": 2, "cores": 2, "date": "2000-0
         ("--op linear_scann", ["--op", "unknown op 'linear_scann'", "'linear_scan'"]),
         ("--op=,", ["--op"]),
         ("--mixers mambo", ["--mixers", "unknown mixer 'mambo'", "'mamba'"]),
+        ("--tasks mqarr", ["--tasks", "unknown task 'mqarr'", "'mqar'"]),
+        ("--tasks=,", ["--tasks"]),
         ("--against everybody", ["--against", "'everybody'", "peers", "none"]),
         ("--lengths 512,many", ["--lengths", "'512,many'"]),
         ("--lengths 1", ["--lengths", "at least 2"]),
@@ -129,24 +135,39 @@ def test_what_was_measured_before_an_interruption_is_kept(
 
 
 def test_what_is_asked_for(canned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[list[str], list[str], bool]] = []
+    asked: list[tuple[list[str], list[str], list[str], bool]] = []
 
-    def run_bench(cases: Any, mixers: Any, lengths: Any, *, peers: bool, **_: Any) -> None:
-        asked.append((sorted({c.op for c in cases}), list(mixers), peers))
+    def run_bench(cases: Any, mixers: Any, tasks: Any, lengths: Any, *, peers: bool, **_: Any) -> None:
+        asked.append((sorted({c.op for c in cases}), list(mixers), list(tasks), peers))
 
     monkeypatch.setattr(command, "run_bench", run_bench)
-    for words in ("--op wkv,ssd", "--mixers lstm", "--op ssd --mixers lstm --against none", ""):
+    for words in ("--op wkv,ssd", "--mixers lstm", "--op ssd --mixers lstm --against none", "--tasks mqar,needle", ""):
         assert main(["bench", *words.split()]) == 0
-    assert asked[:3] == [(["ssd", "wkv"], [], True), ([], ["lstm"], True), (["ssd"], ["lstm"], False)]
-    assert len(asked[3][0]) > 5
-    assert len(asked[3][1]) > 5
+    assert asked[:4] == [
+        (["ssd", "wkv"], [], [], True), ([], ["lstm"], [], True), (["ssd"], ["lstm"], [], False),
+        ([], [], ["mqar", "needle"], True),
+    ]  # fmt: skip
+    assert all(len(names) > 5 for names in asked[4][:3])
 
 
 def test_a_real_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--op", "causal_conv", "--mixers", "rnn", "--lengths", "8", "--seconds", "0.01", "--threads", "1"]
+    words = [
+        "--op",
+        "causal_conv",
+        "--mixers",
+        "rnn",
+        "--tasks",
+        "mqar",
+        "--lengths",
+        "8",
+        "--seconds",
+        "0.01",
+        "--threads",
+        "1",
+    ]
     assert main(["bench", *words, "--out", str(tmp_path), "--json"]) == 0
     records = json.loads(capsys.readouterr().out)
-    assert {r["kind"] for r in records} == {"time", "decode", "memory", "first_call"}
+    assert {r["kind"] for r in records} == {"time", "decode", "task", "memory", "first_call"}
     times = [r for r in records if r["kind"] == "time" and r["peer"]]
     assert len(times) == 4
     assert all(r["ratio_low"] <= r["ratio"] <= r["ratio_high"] and r["roofline_fraction"] > 0 for r in times)
@@ -166,6 +187,9 @@ def test_findings() -> None:
     assert any("torch.add of the same bytes, for scale, takes 0.7 times as long at 512" in s for s in told)
     assert any("attention 3.00 times after 1,024" in s for s in told)
     assert any("0.50 s" in s and "3.0 s" in s for s in told)
+    assert any("at least 100,000 tokens" in s and "the least is 800k (needle)" in s for s in told)
+    slow = findings([r | {"tokens_per_cpu_second": 9e4} for r in RECORDS if r.get("task") == "needle"])
+    assert slow == ["Tasks that make less than 100,000 tokens in a second of processor time: needle 90k."]
     assert findings([]) == []
     named = problems(RECORDS)
     assert len(named) == 2
@@ -174,11 +198,12 @@ def test_findings() -> None:
 
 
 def test_tables() -> None:
-    speed, steps, memory, first = summary_rows(RECORDS)
+    speed, steps, tasks, memory, first = summary_rows(RECORDS)
     assert speed[1][1:] == ["forward, 512", "forward+backward, 512"]
     assert [row[0].strip() for row in speed[2]] == ["linear_scan", *(r["peer"] for r in RECORDS[1:6])]
     assert [row[2] for row in speed[2]][3:] == ["not installed", "differs", "–"]
     assert steps[2][1][:5] == ["attention", "70", "70", "not reached", "1.4× (1.3–1.5)"]
+    assert tasks[2] == [["mqar", "64", "512", "18M"], ["needle", "256", "128", "800k"]]
     assert memory[2] == [["linear_scan", "1 MiB", "0.25×"]]
     assert first[2] == [["linear_scan", "3.0 s", "0.50 s"]]
 

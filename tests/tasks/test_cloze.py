@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 
@@ -134,15 +132,6 @@ def test_rows_are_the_stories(generator: torch.Generator) -> None:
             lines = [words[n : n + SENTENCE] for n in range(0, len(words) - 13, SENTENCE)]
             looks = {tuple(line[first : first + 2]): line[first + 2] for line in lines for first in (0, 8)}
             assert WORDS[targets[-1]] == looks[tuple(words[-13:-1][place - 2 : place])]
-
-
-def test_throughput(generator: torch.Generator) -> None:
-    task = ClozeStories()
-    task.sample(8, 133, generator)
-    start = time.process_time()
-    for _ in range(4):
-        task.sample(256, 133, generator)
-    assert 4 * 256 * 133 / (time.process_time() - start) > 100_000
 
 
 def test_bad_options_say_so() -> None:

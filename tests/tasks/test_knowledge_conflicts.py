@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 
@@ -105,15 +103,6 @@ def test_a_guess_among_the_candidates_is_chance(generator: torch.Generator) -> N
         options = [entity.name for entity in task.world.entities[item.kind]]
         right.append(options[int(torch.randint(len(options), (), generator=generator))] == item.answer)
     assert sum(right) / len(right) == pytest.approx(task.chance, abs=0.015)
-
-
-def test_throughput(generator: torch.Generator) -> None:
-    task = KnowledgeConflicts()
-    task.sample(8, 32, generator)
-    start = time.process_time()
-    for _ in range(4):
-        task.sample(256, 32, generator)
-    assert 4 * 256 * 32 / (time.process_time() - start) > 100_000
 
 
 def test_bad_options_say_so() -> None:

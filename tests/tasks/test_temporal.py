@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from itertools import combinations, pairwise
 
 import pytest
@@ -190,15 +189,6 @@ def test_the_probe() -> None:
     assert dated_sentences(text) == [(0, 1805), (2, 1799), (4, 2020)]
     told = tell_timelines(600, 5, 0.6, torch.Generator().manual_seed(0))
     assert order_correlation(told.start.tolist()) == pytest.approx(0.2, abs=0.05)
-
-
-def test_throughput(generator: torch.Generator) -> None:
-    task = TemporalOrder()
-    task.sample(8, 64, generator)
-    start = time.process_time()
-    for _ in range(4):
-        task.sample(256, 64, generator)
-    assert 4 * 256 * 64 / (time.process_time() - start) > 100_000
 
 
 def test_bad_input_says_so(generator: torch.Generator) -> None:

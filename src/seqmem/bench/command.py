@@ -17,6 +17,7 @@ from seqmem.mixers import MIXERS, get_mixer
 from seqmem.report.bench_findings import findings, line, summary_rows
 from seqmem.report.bench_page import bench_page
 from seqmem.report.tables import console
+from seqmem.tasks import TASKS, task_class
 from seqmem.training.engine import cores
 from seqmem.training.files import to_json, write_json, write_text
 from seqmem.training.store import require_writable
@@ -27,7 +28,8 @@ SAVED_EVERY = 20.0  # seconds: what is lost at most when the run is killed
 def bench(arguments: argparse.Namespace) -> int:
     """Run what the command line asks for. Returns the exit code: 1 when a peer or an op failed or two differ."""
     ops, chosen = _names("--op", arguments.op), _names("--mixers", arguments.mixers)
-    everything = ops is None and chosen is None
+    sampled = _names("--tasks", arguments.tasks)
+    everything = ops is None and chosen is None and sampled is None
     cases = find_cases(ops) if everything or ops is not None else []
     mixers = list(MIXERS) if everything else chosen or []
     for name in mixers:
@@ -35,6 +37,12 @@ def bench(arguments: argparse.Namespace) -> int:
             get_mixer(name)
         except InputError as error:
             raise InputError(f"--mixers: {error}") from error
+    tasks = list(TASKS) if everything else sampled or []
+    for name in tasks:
+        try:
+            task_class(name)
+        except InputError as error:
+            raise InputError(f"--tasks: {error}") from error
     lengths = _lengths(arguments.lengths)
     threads = min(2, cores()) if arguments.threads is None else arguments.threads
     if threads < 1:
@@ -64,7 +72,7 @@ def bench(arguments: argparse.Namespace) -> int:
         document["machine"] = machine
         try:
             run_bench(
-                cases, mixers, lengths,
+                cases, mixers, tasks, lengths,
                 seconds=arguments.seconds, peers=arguments.against == "peers", on_record=on_record,
             )  # fmt: skip
         except KeyboardInterrupt:

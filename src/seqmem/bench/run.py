@@ -1,4 +1,4 @@
-"""A whole bench: speed, then decoding, then memory, then first calls; records handed over as they come."""
+"""A whole bench: speed, then decoding, tasks, memory, first calls; records handed over as they come."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from seqmem.bench.decode import measure_decoding
 from seqmem.bench.first_call import measure_first_call
 from seqmem.bench.memory import measure_memory
 from seqmem.bench.peers import PASSES
+from seqmem.bench.sampling import measure_sampling
 from seqmem.bench.speed import Record, measure_case
 
 MEMORY_SECONDS = 5.0  # a peer whose pass takes longer is not asked for its memory
@@ -17,14 +18,16 @@ MEMORY_SECONDS = 5.0  # a peer whose pass takes longer is not asked for its memo
 def run_bench(
     cases: Sequence[Case],
     mixers: Sequence[str],
+    tasks: Sequence[str],
     lengths: Sequence[int],
     *,
     seconds: float,
     peers: bool,
     on_record: Callable[[Record], None],
 ) -> None:
-    """Measure ``cases`` at ``lengths`` and decoding of ``mixers``, about ``seconds`` for each pair, with the threads
-    that torch has now. Memory is measured at the greatest length, of the ops and of the peers that agreed there."""
+    """Measure ``cases`` at ``lengths``, decoding of ``mixers`` and the sampling of ``tasks``, about ``seconds`` for
+    each pair, with the threads that torch has now. Memory is measured at the greatest length, of the ops and of the
+    peers that agreed there."""
     longest = max(lengths)
     agreed: dict[str, list[str]] = {case.name: [] for case in cases}
     for case in cases:
@@ -36,6 +39,8 @@ def run_bench(
     for name in mixers:
         for record in measure_decoding(name, seconds):
             on_record(record)
+    for name in tasks:
+        on_record(measure_sampling(name, seconds))
     for case in cases:
         for record in measure_memory(case, longest, agreed[case.name]):
             on_record(record)

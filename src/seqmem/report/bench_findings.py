@@ -1,6 +1,7 @@
 """What a bench found, as sentences and as the rows of its tables.
 
-``records`` are the plain dicts of bench.json; ``kind`` says what one holds: "time", "decode", "memory", "first_call".
+``records`` are the plain dicts of bench.json; ``kind`` says what one holds: "time", "decode", "task", "memory",
+"first_call".
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ Table = tuple[str, list[str], list[list[str]]]  # title, columns, rows
 BOTH = "forward+backward"
 FEW = 12  # layers that a sentence can name
 NEAR = 1.5  # times an LSTM cell
+TOKENS = 100_000  # that a task should make in a second of processor time, at least
 
 
 def of_kind(records: Sequence[Record], kind: str) -> list[Record]:
@@ -38,6 +40,8 @@ def line(record: Record) -> str:
     if record["kind"] == "decode":
         after = "" if record["tokens"] is None else f" after {record['tokens']:,} tokens"
         return f"{record['mixer']}, one step{after}: {told}"
+    if record["kind"] == "task":
+        return f"{record['task']}, sampling: {told}"
     if record["kind"] == "memory":
         return f"{name_of(record)}, memory at {record['length']:,}, {record['peer'] or 'ours'}: {told}"
     return f"{name_of(record)}, first call: {told}"
@@ -48,6 +52,8 @@ def _figure(record: Record) -> str:
         return ratio_text(record) if record["peer"] else own_text(record)
     if record["kind"] == "decode":
         return f"{short_number(record['ours_us'])} µs, {ratio_text(record)} of an LSTM cell"
+    if record["kind"] == "task":
+        return f"{_tokens(record)} tokens per CPU second at length {record['length']:,}"
     if record["kind"] == "memory":
         return bytes_text(record["extra_bytes"])
     return f"{record['empty_seconds']:.1f} s, {record['warm_seconds']:.2f} s from the cache"
@@ -80,6 +86,7 @@ def findings(records: Sequence[Record]) -> list[str]:
         for peer in dict.fromkeys(r["peer"] for r in mine if r["yardstick"]):
             sentences.append(_scale(name, peer, [r for r in mine if r["peer"] == peer]))
     sentences += _decoding([r for r in of_kind(records, "decode") if r["status"] == "ok"])
+    sentences += _sampling([r for r in of_kind(records, "task") if r["status"] == "ok"])
     if kept := [r for r in of_kind(records, "memory") if r["status"] == "ok" and r["peer"] is None]:
         most = max(kept, key=lambda r: r["extra_bytes"] / r["own_bytes"])
         sentences.append(
@@ -141,6 +148,24 @@ def _each(steps: Sequence[Record]) -> str:
     return listed([f"{r['mixer']} {short_number(r['ratio'])}" for r in steps])
 
 
+def _sampling(records: Sequence[Record]) -> list[str]:
+    if not records:
+        return []
+    slow = sorted((r for r in records if r["tokens_per_cpu_second"] < TOKENS), key=lambda r: r["tokens_per_cpu_second"])
+    if slow:
+        told = listed([f"{r['task']} {_tokens(r)}" for r in slow])
+        return [f"Tasks that make less than {TOKENS:,} tokens in a second of processor time: {told}."]
+    least = min(records, key=lambda r: r["tokens_per_cpu_second"])
+    return [
+        f"The tasks make at least {TOKENS:,} tokens in a second of processor time; the least is {_tokens(least)} "
+        f"({least['task']})."
+    ]
+
+
+def _tokens(record: Record) -> str:
+    return short_number(record["tokens_per_cpu_second"])
+
+
 def problems(records: Sequence[Record]) -> list[str]:
     """What failed, what differs, what is not installed; each said once."""
     told: dict[str, None] = {}
@@ -153,8 +178,8 @@ def problems(records: Sequence[Record]) -> list[str]:
 
 
 def summary_rows(records: Sequence[Record]) -> list[Table]:
-    """The tables: speed, decoding, memory, first calls; those that have rows."""
-    tables = [_speed(records), _steps(records), _memory(records), _first_calls(records)]
+    """The tables: speed, decoding, tasks, memory, first calls; those that have rows."""
+    tables = [_speed(records), _steps(records), _tasks(records), _memory(records), _first_calls(records)]
     return [table for table in tables if table[2]]
 
 
@@ -192,6 +217,15 @@ def _steps(records: Sequence[Record]) -> Table:
         ["layer", *(f"after {n:,}" for n in columns), "over LSTM cell", "last over first"],
         rows,
     )
+
+
+def _tasks(records: Sequence[Record]) -> Table:
+    rows = [
+        [r["task"], f"{r['length']:,}", f"{r['rows']:,}", _tokens(r)]
+        for r in of_kind(records, "task")
+        if r["status"] == "ok"
+    ]
+    return "Sampling of tasks", ["task", "length", "rows", "tokens per CPU second"], rows
 
 
 def _memory(records: Sequence[Record]) -> Table:

@@ -21,6 +21,8 @@ NOTES = {
     "is there for scale.",
     "One step, batch 1 (µs)": "A whole layer, one token at a time, without gradients, after so many tokens have been "
     "read; over torch's LSTM cell of the same width, timed in the same rounds. An attention layer keeps all it reads.",
+    "Sampling of tasks": "Training data with the task's default options, in batches; seconds of processor time, so "
+    "that what else runs does not count.",
     "Memory": "The most that a forward and backward pass needs beyond its inputs, its output and their gradients, and "
     "that over the bytes of these. In a process of its own, from the resident set.",
     "First call of a process": "Forward and backward on 64 positions in a process of its own, the import of Numba "
