@@ -135,8 +135,11 @@ def test_same_contract(name: str, begun: bool, resets: list[tuple[int, int]], mo
 class OnCuda:
     """As much of a tensor as the decision looks at."""
 
-    def __init__(self, dtype: torch.dtype = torch.bfloat16, dims: int = 4, device: str = "cuda") -> None:
+    def __init__(
+        self, dtype: torch.dtype = torch.bfloat16, dims: int = 4, device: str = "cuda", channels: int = 64
+    ) -> None:
         self.dtype, self.device, self.dims = dtype, torch.device(device), dims
+        self.shape = (2, 8, 3, channels)[:dims]
         self.requires_grad, self.is_cpu = False, device == "cpu"
 
     def dim(self) -> int:
@@ -169,6 +172,11 @@ def test_decisions_where_fla_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert decide("delta_rule", "fla", *single, gate, gate) == "fla"  # with a decay
     with pytest.raises(InputError, match=r"q, k and v are torch\.float32"):
         decide("delta_rule", "fla", *single, gate)
+    wide = [OnCuda(channels=257) for _ in range(3)]
+    assert decide("ssd", "auto", *wide) == "fla"
+    assert decide("generalized_delta_rule", "auto", *wide) == "reference"
+    with pytest.raises(InputError, match="keys have 257 channels, fla's kernel of delta_rule takes at most 256"):
+        decide("delta_rule", "fla", *wide)
     with pytest.raises(InputError, match="fla has no kernel of wkv"):
         decide("wkv", "fla", *half)
     with pytest.raises(InputError, match="inputs are on cpu, fla runs on CUDA"):

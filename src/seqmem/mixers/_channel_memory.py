@@ -40,7 +40,8 @@ def write_and_read_channels(
     Returns (o (batch, time, heads, value) in the dtype of v, final state); half precision is computed in float32.
     """
     if form == "auto":
-        form = automatic_form(q)
+        op = "gated_linear_attention" if a is None else "generalized_delta_rule"
+        form = automatic_form(op, q, k, v, a, b, g, s0)
     if form == "recurrent":
         if a is None or b is None:
             return gated_linear_attention(q, k, v, g, s0, bonus=bonus, reset=reset)

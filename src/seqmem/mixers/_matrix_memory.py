@@ -15,15 +15,18 @@ from torch import Tensor
 
 from seqmem.ops import delta_rule, ssd
 from seqmem.ops._decay import decay_matrix
+from seqmem.ops._dispatch import takes_fla
 from seqmem.ops._matrix_state import compute_dtype
 
 CHUNK = 64
 FORMS = ("parallel", "chunk", "recurrent")
 
 
-def automatic_form(x: Tensor) -> str:
-    """The rule of form="auto": "recurrent" for a single position and on the CPU (it has a kernel), else "chunk"."""
-    return "recurrent" if x.shape[1] == 1 or x.device.type == "cpu" else "chunk"
+def automatic_form(op: str, x: Tensor, *others: Tensor | None) -> str:
+    """The rule of form="auto": "recurrent", which is the op, for a single position, on the CPU (it has a kernel) and
+    where these tensors go to fla (whose kernel works in chunks); else "chunk"."""
+    recurrent = x.shape[1] == 1 or x.device.type == "cpu" or takes_fla(op, x, *others)
+    return "recurrent" if recurrent else "chunk"
 
 
 def write_and_read(
@@ -43,7 +46,7 @@ def write_and_read(
     Returns (o (batch, time, heads, value) in the dtype of v, final state); half precision is computed in float32.
     """
     if form == "auto":
-        form = automatic_form(q)
+        form = automatic_form("ssd" if beta is None else "delta_rule", q, k, v, beta, g, s0)
     if form == "recurrent":
         return ssd(q, k, v, g, s0, reset=reset) if beta is None else delta_rule(q, k, v, beta, g, s0, reset=reset)
 

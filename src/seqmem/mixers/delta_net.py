@@ -31,7 +31,8 @@ class DeltaNet(Mixer):
     head is RMS-normalised and projected.
 
     form: "parallel" (one triangular system, quadratic in time), "chunk" (pieces of 64), "recurrent" (the op
-    ``delta_rule``, position by position); "auto" is "recurrent" for one position or on a CPU, else "chunk".
+    ``delta_rule``, position by position); "auto" is "recurrent" for one position, on a CPU and where fla runs, else
+    "chunk".
     """
 
     convolves: ClassVar[bool] = True

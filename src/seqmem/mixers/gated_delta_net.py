@@ -37,7 +37,8 @@ class GatedDeltaNet(Mixer):
     State: :class:`seqmem.mixers.delta_net.DeltaNetState`.
 
     form: "parallel" (one triangular system, quadratic in time), "chunk" (pieces of 64), "recurrent" (the op
-    ``delta_rule``, position by position); "auto" is "recurrent" for one position or on a CPU, else "chunk".
+    ``delta_rule``, position by position); "auto" is "recurrent" for one position, on a CPU and where fla runs, else
+    "chunk".
     """
 
     convolves: ClassVar[bool] = True

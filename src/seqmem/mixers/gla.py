@@ -33,7 +33,7 @@ class GLA(Mixer):
     one width.
 
     form: "parallel" (quadratic in time), "chunk" (pieces of 16), "recurrent" (the op ``gated_linear_attention``,
-    position by position); "auto" is "recurrent" for one position or on a CPU, else "chunk".
+    position by position); "auto" is "recurrent" for one position, on a CPU and where fla runs, else "chunk".
     """
 
     forms: ClassVar[tuple[str, ...]] = FORMS

@@ -31,7 +31,7 @@ class HGRN2(Mixer):
     and projected; no biases.
 
     form: "parallel" (quadratic in time), "chunk" (pieces of 16), "recurrent" (the op ``gated_linear_attention``,
-    position by position); "auto" is "recurrent" for one position or on a CPU, else "chunk".
+    position by position); "auto" is "recurrent" for one position, on a CPU and where fla runs, else "chunk".
     """
 
     forms: ClassVar[tuple[str, ...]] = FORMS

@@ -29,7 +29,7 @@ class LinearAttention(Mixer):
     It has no positions and no decay: order is seen through causality alone. Projections without bias.
 
     form: "parallel" (the whole matrix, quadratic in time), "chunk" (pieces of 64), "recurrent" (the op ``ssd``,
-    position by position); "auto" is "recurrent" for one position or on a CPU, else "chunk".
+    position by position); "auto" is "recurrent" for one position, on a CPU and where fla runs, else "chunk".
     """
 
     forms: ClassVar[tuple[str, ...]] = FORMS

@@ -37,7 +37,7 @@ class Mamba2(Mixer):
     convolution.
 
     form: "parallel" (the whole matrix, quadratic in time), "chunk" (pieces of 64), "recurrent" (the op ``ssd``,
-    position by position); "auto" is "recurrent" for one position or on a CPU, else "chunk".
+    position by position); "auto" is "recurrent" for one position, on a CPU and where fla runs, else "chunk".
     """
 
     convolves: ClassVar[bool] = True

@@ -48,7 +48,7 @@ class PrefixLinearAttention(Mixer):
     documents that begin at a later ``reset`` do not.
 
     form: "parallel" (the whole matrix, quadratic in time), "chunk" (pieces of 64), "recurrent" (the op ``ssd``,
-    position by position); "auto" is "recurrent" for one position or on a CPU, else "chunk".
+    position by position); "auto" is "recurrent" for one position, on a CPU and where fla runs, else "chunk".
     """
 
     forms: ClassVar[tuple[str, ...]] = FORMS

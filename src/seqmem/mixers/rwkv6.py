@@ -37,7 +37,7 @@ class RWKV6(Mixer):
     :class:`seqmem.mixers.rwkv_channel_mix.RWKVChannelMix`.)
 
     form: "parallel" (quadratic in time), "chunk" (pieces of 16), "recurrent" (the op ``gated_linear_attention`` with
-    its bonus, position by position); "auto" is "recurrent" for one position or on a CPU, else "chunk".
+    its bonus, position by position); "auto" is "recurrent" for one position, on a CPU and where fla runs, else "chunk".
     """
 
     forms: ClassVar[tuple[str, ...]] = FORMS

@@ -50,7 +50,7 @@ class RWKV7(Mixer):
     and w begin accordingly. W_o begins at zero (the layer then gives zero), A too.
 
     form: "parallel" (quadratic in time), "chunk" (pieces of 16), "recurrent" (the op ``generalized_delta_rule``,
-    position by position); "auto" is "recurrent" for one position or on a CPU, else "chunk".
+    position by position); "auto" is "recurrent" for one position, on a CPU and where fla runs, else "chunk".
     """
 
     forms: ClassVar[tuple[str, ...]] = FORMS

@@ -42,8 +42,8 @@ class SynapticResonance(Mixer):
     projection. ``relevance="constant"``: r_t = 1/2 for all, a decayed linear attention; ``plastic=False``: the
     attention alone.
 
-    form: of the matrix, "parallel", "chunk" or "recurrent" (the op ``ssd``); "auto" is "recurrent" for one position or
-    on a CPU, else "chunk". The attention always chooses its own.
+    form: of the matrix, "parallel", "chunk" or "recurrent" (the op ``ssd``); "auto" is "recurrent" for one position,
+    on a CPU and where fla runs, else "chunk". The attention always chooses its own.
     """
 
     forms: ClassVar[tuple[str, ...]] = FORMS

@@ -145,6 +145,16 @@ def choose(op: str, backend: Backend, time: int, *tensors: Tensor | None) -> Pat
     return path
 
 
+def takes_fla(op: str, *tensors: Tensor | None) -> bool:
+    """Whether several steps on these tensors go to fla where a call forces nothing (SEQMEM_BACKEND may: then the call
+    raises if fla cannot run)."""
+    given = [x for x in tensors if x is not None and x.is_floating_point()]
+    backend = os.environ.get("SEQMEM_BACKEND", "auto")
+    if not _may_take_fla(op, given) or backend not in ("auto", "fla"):
+        return False
+    return backend == "fla" or fla_obstacle(op, given, forced=False) is None
+
+
 def _may_take_fla(op: str, given: list[Tensor]) -> bool:
     return op in OPS_WITH_FLA and bool(given) and all(x.device.type == "cuda" for x in given)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from seqmem.errors import InputError
 
+WIDEST_KEY = 256  # of their delta rules
 HALF = (torch.bfloat16, torch.float16)
 
 
@@ -82,6 +83,8 @@ def obstacle(op: str, given: list[Tensor], forced: bool) -> str | None:
     if len(dtypes) > 1 or not dtypes <= set(taken):
         shown = ", ".join(str(dtype).removeprefix("torch.") for dtype in taken)
         return f"q, k and v are {', '.join(sorted(map(str, dtypes)))}, expected one of {shown}"
+    if "delta_rule" in op and given[0].shape[-1] > WIDEST_KEY:
+        return f"keys have {given[0].shape[-1]} channels, fla's kernel of {op} takes at most {WIDEST_KEY}"
     return fla_missing()
 
 
