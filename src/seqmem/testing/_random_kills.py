@@ -48,8 +48,8 @@ def many(folder: Path, seed: int, count: int) -> str:
     done = killer.run(LONGEST * took)
     bench.to_the_end(whole.results(), workers=WORKERS)
     return (
-        f"{count} experiments, {done} of them finished while {killer} in {_several(killer.sessions, 'session')}, the "
-        f"rest afterwards: the results of the undisturbed study, none run again once finished "
+        f"{count} experiments, {done} of them finished while {killer} in {_several(killer.sessions, 'session')}, "
+        f"{count - done} afterwards: the results of the undisturbed study, none run again once finished "
         f"({minutes(time.monotonic() - began)})"
     )
 
