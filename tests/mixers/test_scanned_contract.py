@@ -13,7 +13,7 @@ from seqmem.mixers import get_mixer
 from seqmem.mixers.state import State, detach, map_state, select, state_bytes, tensors
 from tests.mixers.some import some
 
-WIDTH, BATCH, TIME = 8, 3, 11
+WIDTH, BATCH, TIME = 16, 3, 11
 SCANNED = (
     "min_gru", "min_lstm", "rg_lru", "mamba", "linear_attention", "retention", "delta_net", "gated_delta_net", "gla",
     "mamba2", "hgrn2", "mlstm", "rwkv4", "rwkv6", "rwkv7",
@@ -268,7 +268,7 @@ def test_bad_input_is_named(name: str) -> None:
         mixer(x, mixer.initial_state(BATCH + 1))
     with pytest.raises(InputError, match="form is 'sideways'"):
         mixer(x, form="sideways")
-    with pytest.raises(InputError, match="width = 8"):
+    with pytest.raises(InputError, match="width = 16"):
         mixer(x[..., :-1])
     with pytest.raises(InputError, match=r"torch\.bool"):
         mixer(x, mask=torch.ones(BATCH, TIME))
@@ -283,7 +283,7 @@ def test_bad_input_is_named(name: str) -> None:
         ("rg_lru", {"conv": 0}, "conv is 0"),
         ("mamba", {"state_size": 0}, "state_size is 0"),
         ("linear_attention", {"heads": 3}, "not divisible"),
-        ("retention", {"heads": 8}, "even size"),
+        ("retention", {"heads": 16}, "even size"),
         ("gated_delta_net", {"expand_value": -1}, "expand_value is -1"),
     ],
 )
