@@ -109,6 +109,12 @@ def test_options_tell_two_of_one_name_apart() -> None:
     assert [row["mixer"] for row in aggregate(results[:1])["rows"]] == ["local_attention"]
 
 
+def test_an_option_of_none_is_told_too() -> None:
+    """One that a layer has by default is not what it is when nobody says it."""
+    found = aggregate([record("attention", mixer_options=o) for o in ({}, {"rope_base": None})])
+    assert [row["mixer"] for row in found["rows"]] == ["attention", "attention(rope_base=None)"]
+
+
 def test_nothing_finished() -> None:
     assert aggregate([])["rows"] == []
     found = aggregate([record(status="failed"), record(status="diverged", seed=1)])

@@ -311,7 +311,7 @@ def _namer(results: Sequence[Mapping[str, Any]], kind: str, options: str) -> Cal
     def name_of(r: Mapping[str, Any]) -> str:
         name, given = r[kind], r[options]
         others = list(variants[name].values())
-        told = [key for key in given if any(other.get(key, None) != given[key] for other in others)]
+        told = [key for key in given if any(key not in other or other[key] != given[key] for other in others)]
         told = [key for key in told if key != "test_lengths"] or told
         return f"{name}({', '.join(f'{key}={_plain(given[key])}' for key in told)})" if told else name
 
