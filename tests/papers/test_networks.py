@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from seqmem.models import parameter_count
-from seqmem.papers import lightnet, relational_memory_core, rwkv, titans
+from seqmem.papers import lightnet, relational_memory_core, retrieval_problem_depth, rwkv, titans
 from seqmem.tasks.base import IGNORE
+from seqmem.tasks.hops import Hops
 
 
 def test_byte_models_beside_rwkv_have_its_number_of_weights() -> None:
@@ -49,3 +50,23 @@ def test_the_stream_beside_titans_asks_what_its_present_map_says(generator: torc
             known[inputs[t]] = inputs[t + 1]
             asked += targets[t] != IGNORE
     assert asked > 3 * 4 * 10
+
+
+def test_heads_that_follow_links_are_looked_for_where_the_symbols_are(generator: torch.Generator) -> None:
+    task = Hops((1, 2), chains=2, links=3)
+    asked = task.ask_all(5, generator)
+    found = retrieval_problem_depth.looks(task, asked)
+    for row, text in enumerate(asked.inputs.tolist()):
+        ends = range(1, task.context, 2)
+        after = {text[j - 1]: (text[j], j) for j in ends}
+        wanted: list[set[tuple[int, int]]] = [{(j, j - 1) for j in ends}, set(), set()]
+        for t in range(task.context, len(text)):
+            if text[t] not in after:
+                continue
+            between, link = after[text[t]]
+            wanted[1].add((t, link))
+            if between in after:
+                earlier = {(t, j) for j in range(task.context, t) if text[j] == between}
+                wanted[2] |= {(t, after[between][1])} | earlier
+        for kind, places in zip(found, wanted, strict=True):
+            assert {(t, j) for t, j in kind[row].nonzero().tolist()} == places

@@ -46,6 +46,27 @@ def test_answers_are_so_many_links_on(generator: torch.Generator, options: dict,
         assert targets[task.context :: 2] == [IGNORE] * len(hops)
 
 
+@pytest.mark.parametrize("options", [{"hops": (1, 2, 4)}, {"hops": 2, "chains": 3, "links": 3, "vocabulary": 20}])
+def test_all_symbols_are_asked_at_all_hops(generator: torch.Generator, options: dict) -> None:
+    task = Hops(**options)
+    asked = task.ask_all(50, generator)
+    for inputs, answers in zip(asked.inputs.tolist(), asked.answers.tolist(), strict=True):
+        context, symbols = inputs[: task.context], inputs[task.context :]
+        after = dict(zip(context[::2], context[1::2], strict=True))
+        assert len(after) == len(set(after.values())) == task.chains * task.links
+        assert sorted(symbols) == sorted(set(context))
+        for start, answer in zip(symbols, answers, strict=True):
+            for hops, said in zip(task.hops, answer, strict=True):
+                symbol = start
+                for _ in range(hops):
+                    symbol = after.get(symbol, IGNORE)
+                assert said == symbol
+        for n, hops in enumerate(task.hops):
+            assert sum(answer[n] != IGNORE for answer in answers) == task.chains * (task.links + 1 - hops)
+    symbols = asked.inputs[:, task.context :]
+    assert (symbols[:, :2] != asked.inputs[:, :2]).any()  # not in the order of the links
+
+
 def test_questions_and_links_are_evenly_drawn(generator: torch.Generator) -> None:
     task = Hops(hops=2, chains=2, links=3, length=44)
     batch = task.sample(2000, 44, generator)

@@ -7,13 +7,23 @@ retrieval problem.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from seqmem.errors import InputError
 from seqmem.tasks import _check, _draw
 from seqmem.tasks.base import IGNORE, Batch, Changes, Split, Task
+
+
+class Asked(NamedTuple):
+    """Every symbol asked at once. inputs: (batch, time), the links, then each of their symbols. answers: (batch,
+    symbol, hops), the symbol so many links on; IGNORE where the chain has ended."""
+
+    inputs: Tensor
+    answers: Tensor
 
 
 @dataclass(frozen=True)
@@ -25,7 +35,8 @@ class Hops(Task):
 
     Each question is drawn anew among those that have an answer; the hops go round. A model that is asked for few and
     many hops learns the many by the few; one that is asked for many alone has no such curriculum. By the
-    paper's bound t layers of attention reach D hops only where 3^t >= 2 D.
+    paper's bound t layers of attention reach D hops only where 3^t >= 2 D. :meth:`ask_all` asks every symbol at all
+    numbers of hops, which teaches far more per example.
 
     Options:
         hops: the numbers of hops that are asked for, each at most ``links``.
@@ -96,11 +107,8 @@ class Hops(Task):
         """``batch_size`` fresh examples of ``length`` steps; the questions' hops go round from a random start."""
         _check.request("hops", batch_size, length, generator, split)
         self._check_length(length)
-        drawn = _draw.shuffled(_draw.subsets(batch_size, self._symbols, self.vocabulary, generator), generator)
-        chain = drawn.view(batch_size, self.chains, self.links + 1)
-        links = torch.stack([chain[..., :-1], chain[..., 1:]], 3).flatten(1, 2)  # (batch, link, 2)
-        order = _draw.shuffled(torch.arange(links.shape[1]).expand(batch_size, -1), generator)
-        context = links.gather(1, order[..., None].expand_as(links)).flatten(1)
+        chain, context = self._told(batch_size, generator)
+        drawn = chain.flatten(1)
 
         count = (length - self.context) // 2
         start = torch.randint(len(self.hops), (batch_size, 1), generator=generator)
@@ -112,6 +120,24 @@ class Hops(Task):
         targets = torch.full((batch_size, length), IGNORE)
         targets[:, self.context + 1 :: 2] = answer
         return Batch(torch.cat([context, questions], 1), targets)
+
+    def ask_all(self, batch_size: int, generator: torch.Generator) -> Asked:
+        """Fresh links, then every symbol of theirs once, in a random order and without a number of hops: all of
+        ``hops`` are asked of it at once, as by a readout for each."""
+        _check.request("hops", batch_size, self.length, generator, "train")
+        chain, context = self._told(batch_size, generator)
+        answers = [F.pad(chain[..., hop:], (0, hop), value=IGNORE).flatten(1) for hop in self.hops]
+        order = _draw.shuffled(torch.arange(self._symbols).expand(batch_size, -1), generator)
+        inputs = torch.cat([context, chain.flatten(1).gather(1, order)], 1)
+        return Asked(inputs, torch.stack([answer.gather(1, order) for answer in answers], 2))
+
+    def _told(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Chains (batch, chain, symbol), and their links in a random order, (batch, context)."""
+        drawn = _draw.shuffled(_draw.subsets(batch_size, self._symbols, self.vocabulary, generator), generator)
+        chain = drawn.view(batch_size, self.chains, self.links + 1)
+        links = torch.stack([chain[..., :-1], chain[..., 1:]], 3).flatten(1, 2)  # (batch, link, 2)
+        order = _draw.shuffled(torch.arange(links.shape[1]).expand(batch_size, -1), generator)
+        return chain, links.gather(1, order[..., None].expand_as(links)).flatten(1)
 
     def example(self, generator: torch.Generator) -> str:
         """The links, and a question of each number of hops; symbols as numbers."""
