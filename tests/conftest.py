@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a name that no test should find is not looked for, time and again
 CHROMIUM = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--no-first-run",
