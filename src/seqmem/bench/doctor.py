@@ -16,7 +16,7 @@ import torch
 
 from seqmem.bench import machine
 from seqmem.errors import InputError
-from seqmem.ops._dispatch import OPS, explain, jit_disabled, numba_missing, on_cuda
+from seqmem.ops._dispatch import OPS, jit_disabled, numba_missing, on_cpu, on_cuda
 from seqmem.training.engine import cores
 from seqmem.training.result import versions
 from seqmem.training.store import open_store
@@ -82,22 +82,13 @@ def _kernels() -> Iterator[Finding]:
     chosen = os.environ.get("SEQMEM_BACKEND", "auto")
     if chosen != "auto":
         yield Finding(here, "SEQMEM_BACKEND", chosen, "note", "every op is forced to this path; unset it for auto")
-    paths = {name: _path(words, chosen) for name, words in explain().items()}
-    for path in dict.fromkeys(paths.values()):
-        names = [name for name in OPS if paths[name] == path]
-        yield Finding(here, path, ", ".join(names))
+    yield Finding(here, chosen if chosen in ("reference", "numba", "fla") else on_cpu(), ", ".join(OPS))
     folder = Path(os.environ.get("NUMBA_CACHE_DIR") or tempfile.gettempdir())
     writable = os.access(folder if folder.exists() else folder.parent, os.W_OK)
     yield Finding(
         here, "machine code is kept in", str(folder) if "NUMBA_CACHE_DIR" in os.environ else "Numba's own folders",
         "ok" if writable else "note", "" if writable else f"'{folder}' cannot be written: each process compiles anew",
     )  # fmt: skip
-
-
-def _path(words: str, chosen: str) -> str:
-    if chosen in ("reference", "numba", "fla"):
-        return chosen
-    return words.partition("would take ")[2] or words
 
 
 def _devices() -> Iterator[Finding]:

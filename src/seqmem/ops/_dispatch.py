@@ -159,6 +159,12 @@ def _may_take_fla(op: str, given: list[Tensor]) -> bool:
     return op in OPS_WITH_FLA and bool(given) and all(x.device.type == "cuda" for x in given)
 
 
+def on_cpu() -> str:
+    """The path that a call of several steps takes on the CPU, whatever the op, and why."""
+    missing = numba_missing()
+    return "numba (CPU tensors)" if missing is None else f"reference ({missing})"
+
+
 def on_cuda() -> dict[str, str]:
     """For each op: the path that a call of several steps in bfloat16 takes on CUDA, and why."""
     missing = fla_missing()
@@ -168,6 +174,4 @@ def on_cuda() -> dict[str, str]:
 
 def explain() -> dict[str, str]:
     """For each op: the path that its most recent call in this process took, and why; else what would be taken."""
-    missing = numba_missing()
-    default = "numba (CPU tensors)" if missing is None else f"reference ({missing})"
-    return {name: _last_path.get(name, f"not called yet; would take {default}") for name in OPS}
+    return {name: _last_path.get(name, f"not called yet; would take {on_cpu()}") for name in OPS}
