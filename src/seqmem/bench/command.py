@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +32,8 @@ def bench(arguments: argparse.Namespace) -> int:
     sampled = _names("--tasks", arguments.tasks)
     everything = ops is None and chosen is None and sampled is None
     cases = find_cases(ops) if everything or ops is not None else []
-    mixers = list(MIXERS) if everything else chosen or []
-    for name in mixers:
-        try:
-            get_mixer(name)
-        except InputError as error:
-            raise InputError(f"--mixers: {error}") from error
-    tasks = list(TASKS) if everything else sampled or []
-    for name in tasks:
-        try:
-            task_class(name)
-        except InputError as error:
-            raise InputError(f"--tasks: {error}") from error
+    mixers = list(MIXERS) if everything else _found("--mixers", chosen, get_mixer)
+    tasks = list(TASKS) if everything else _found("--tasks", sampled, task_class)
     lengths = _lengths(arguments.lengths)
     threads = min(2, cores()) if arguments.threads is None else arguments.threads
     if threads < 1:
@@ -97,6 +88,16 @@ def _names(option: str, given: str | None) -> list[str] | None:
     if not names:
         raise InputError(f"{option} is empty, expected names separated by commas")
     return list(dict.fromkeys(names))
+
+
+def _found(option: str, names: list[str] | None, find: Callable[[str], object]) -> list[str]:
+    """The names, each of something that there is."""
+    for name in names or ():
+        try:
+            find(name)
+        except InputError as error:
+            raise InputError(f"{option}: {error}") from error
+    return names or []
 
 
 def _lengths(given: str) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, get_args
 
@@ -78,6 +79,15 @@ def choices(task: str, option: str, value: Any, known: Sequence[str]) -> tuple[s
     if not values or len(set(values)) < len(values):
         raise InputError(f"task '{task}': {option}={list(values)}, expected one or more, each once: {', '.join(known)}")
     return values
+
+
+def path(task: str, option: str, value: Any, what: str) -> str | None:
+    """The name of ``what``, as a str; None stays None."""
+    if value is None:
+        return None
+    if not (isinstance(value, str | os.PathLike) and str(value)):
+        raise InputError(f"task '{task}': {option}={value!r}, expected the name of {what}")
+    return str(value)
 
 
 def lengths_to_test(task: str, value: Any, train_length: int) -> tuple[int, ...]:

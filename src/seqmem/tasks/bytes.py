@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import ClassVar, get_args
 
@@ -36,12 +35,9 @@ class Bytes(Task):
     test_lengths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.path is not None and not (isinstance(self.path, str | os.PathLike) and str(self.path)):
-            raise InputError(
-                f"task 'bytes': path={self.path!r}, expected the name of a text file or of a folder of them"
-            )
+        path = _check.path("bytes", "path", self.path, "a text file or of a folder of them")
         length = _check.integer("bytes", "length", self.length, at_least=1)
-        object.__setattr__(self, "path", None if self.path is None else str(self.path))
+        object.__setattr__(self, "path", path)
         object.__setattr__(self, "_files", () if self.path is None else _text.files_at(self.path))
         object.__setattr__(self, "test_lengths", _check.lengths_to_test("bytes", self.test_lengths, length))
         self._check_size(max(self.test_lengths))

@@ -6,7 +6,6 @@ BY 4.0; the same 1,797 images as scikit-learn's ``load_digits``. They ship insid
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -38,9 +37,7 @@ class Digits(Task):
     path: str | None = None
 
     def __post_init__(self) -> None:
-        if self.path is not None and not (isinstance(self.path, str | os.PathLike) and str(self.path)):
-            raise InputError(f"task '{self.name}': path={self.path!r}, expected the name of a safetensors file")
-        object.__setattr__(self, "path", None if self.path is None else str(self.path))
+        object.__setattr__(self, "path", _check.path(self.name, "path", self.path, "a safetensors file"))
         found = (None,) if self.path is None else _text.files_at(self.path)
         if len(found) > 1:
             raise InputError(f"task '{self.name}': path={self.path!r} is a folder, expected a safetensors file")
